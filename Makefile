@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+# The everyday commands; the build itself is CMakeLists.txt. CONTRIBUTING.md says more.
+#   make          builds the release into build/release, which bin/sluice runs
+#   make serve    installs what is missing, builds, serves examples/quickstart on 127.0.0.1:8080
+#   make test     installs what is missing, builds, runs every spec, C test and lint
+
+PREFIX ?= /usr/local
+CONFIG ?= examples/quickstart/sluice.conf.lua
+FUZZ_SECONDS ?= 60
+TEST_FUZZ_SECONDS ?= 5
+
+.DEFAULT_GOAL := all
+.NOTPARALLEL:
+.PHONY: all dev deps deps-build deps-test serve test lint asan tsan fuzz install format clean
+
+all:
+	@cmake/build.sh release core
+
+dev:
+	@cmake/build.sh dev
+
+# Everything for building, testing and benching; the other two are the parts that serve and test cannot do without.
+deps:
+	@cmake/deps.sh all
+	@cmake/npm.sh
+
+deps-build:
+	@cmake/deps.sh build
+
+deps-test:
+	@cmake/deps.sh test
+
+serve: deps-build all
+	@echo "Serving $(CONFIG); Ctrl-C ends it. The address follows."
+	@exec bin/sluice serve --config $(CONFIG)
+
+test: deps-test
+	@FUZZ_SECONDS=$(TEST_FUZZ_SECONDS) spec/run
+
+lint: deps-test
+	@spec/run lint
+
+asan tsan: deps-test
+	@spec/run --preset $@
+
+fuzz: deps-test
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) spec/run fuzz
+
+# DESTDIR is honoured, for packagers.
+install: all
+	cmake --install build/release --prefix $(PREFIX)
+
+format:
+	clang-format -i core/*.[ch] $(wildcard spec/c/*.[ch] spec/fuzz/*.c)
+
+clean:
+	rm -rf build build.luarocks

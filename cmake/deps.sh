@@ -1,0 +1,60 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Installs what is missing from Debian's packages; says nothing and needs no root where nothing is.
+# usage: cmake/deps.sh build|test|all      each includes the ones before it
+set -eu
+
+# Programs are looked for by name, since a machine may bring its own (Node with npm often comes from elsewhere, and
+# Debian's npm cannot be installed beside it); libraries by package.
+build_programs="cc:gcc cmake:cmake ninja:ninja-build pkg-config:pkg-config lua5.4:lua5.4"
+build_packages="libc6-dev liblua5.4-dev libuv1-dev zlib1g-dev libjwt-dev libhiredis-dev libssl-dev node-llhttp lua-cjson"
+test_programs="gcc:gcc clang:clang nm:binutils setpriv:util-linux timeout:coreutils curl:curl ps:procps node:nodejs
+    npm:npm chromium:chromium chromedriver:chromium-driver luarocks:luarocks openssl:openssl"
+test_packages="lua-busted lua-socket lua-check lua-filesystem libclang-rt-14-dev ca-certificates"
+all_programs="g++:g++ clang-format:clang-format valgrind:valgrind gdb:gdb nginx:nginx redis-server:redis-server"
+all_packages="libnginx-mod-nchan"
+
+case ${1:-} in
+build) programs=$build_programs packages=$build_packages ;;
+test) programs="$build_programs $test_programs" packages="$build_packages $test_packages" ;;
+all)
+    programs="$build_programs $test_programs $all_programs"
+    packages="$build_packages $test_packages $all_packages"
+    ;;
+*)
+    echo "usage: cmake/deps.sh build|test|all" >&2
+    exit 2
+    ;;
+esac
+
+export PATH="$PATH:/usr/sbin:/sbin"
+missing=()
+for program in $programs; do
+    command -v "${program%%:*}" >/dev/null || missing+=("${program##*:}")
+done
+
+if ! command -v dpkg-query >/dev/null; then
+    [ ${#missing[@]} -eq 0 ] || echo "This is no Debian machine; what is missing is called there: ${missing[*]}" >&2
+    exit 0
+fi
+# shellcheck disable=SC2086
+installed=$(dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' $packages 2>/dev/null | sed -n 's/^ii  *//p' || true)
+for package in $packages; do
+    grep -qx "$package" <<<"$installed" || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || {
+        echo "Missing, and neither root nor sudo is here. As root: apt-get install ${missing[*]}" >&2
+        exit 1
+    }
+    as_root=(sudo)
+fi
+apt() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o Acquire::Retries=3 "$@"
+}
+echo "Installing from Debian: ${missing[*]}"
+apt update
+apt install -y --no-install-recommends "${missing[@]}"
