@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+#include "ratelimit.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "hash.h"
+#include "heap.h"
+#include "table.h"
+
+enum {
+    KEY_MAX = 512,
+    REAP_PER_CALL = 2, /* entries that are over and freed with each call: more than one call adds */
+};
+
+/* In the heap, by the end of its window, while it holds nothing open: these are the entries that may go. */
+struct ratelimit_entry {
+    struct table_node node;
+    struct heap_node window; /* `due` is its end, 0 before the first; `own` is the key's length */
+    uint32_t count;          /* events in the window */
+    uint32_t open;
+    char key[];
+};
+
+static_assert(sizeof(struct ratelimit_entry) == 40, "with a key of 16 bytes an entry fits malloc's class of 64");
+
+struct ratelimit {
+    pthread_mutex_t lock;
+    struct hash_seed seed;
+    struct table table;
+    struct heap idle;
+    size_t max_keys;
+    uint64_t dropped;
+};
+
+struct ratelimit *ratelimit_new(size_t max_keys) {
+    struct ratelimit *limits = calloc(1, sizeof *limits);
+    if (!limits)
+        return NULL;
+    limits->max_keys = max_keys;
+    if (hash_seed_init(&limits->seed) || table_init(&limits->table)) {
+        free(limits);
+        return NULL;
+    }
+    pthread_mutex_init(&limits->lock, NULL); /* a plain mutex: cannot fail */
+    return limits;
+}
+
+static void free_node(struct table_node *node, void *context) {
+    (void)context;
+    free(table_entry(node, struct ratelimit_entry, node));
+}
+
+void ratelimit_free(struct ratelimit *limits) {
+    if (!limits)
+        return;
+    table_each(&limits->table, free_node, NULL);
+    table_deinit(&limits->table);
+    heap_deinit(&limits->idle);
+    pthread_mutex_destroy(&limits->lock);
+    free(limits);
+}
+
+/* --- entries, under the lock -------------------------------------------------------------------- */
+
+static struct ratelimit_entry *find(const struct ratelimit *limits, struct slice key, uint64_t hash) {
+    for (struct table_node *node = table_first(&limits->table, hash); node; node = table_next(node)) {
+        struct ratelimit_entry *e = table_entry(node, struct ratelimit_entry, node);
+        if (slice_equal(slice_make(e->key, e->window.own), key))
+            return e;
+    }
+    return NULL;
+}
+
+static struct ratelimit_entry *first_idle(const struct ratelimit *limits) {
+    struct heap_node *node = heap_first(&limits->idle);
+    return node ? heap_entry(node, struct ratelimit_entry, window) : NULL;
+}
+
+static void drop(struct ratelimit *limits, struct ratelimit_entry *e) {
+    heap_remove(&limits->idle, &e->window);
+    table_unlink(&limits->table, &e->node);
+    free(e);
+}
+
+static void reap(struct ratelimit *limits, uint64_t now_ms) {
+    for (int i = 0; i < REAP_PER_CALL; i++) {
+        struct ratelimit_entry *e = first_idle(limits);
+        if (!e || e->window.due > now_ms)
+            return;
+        drop(limits, e);
+    }
+}
+
+/* Links a new entry, which is in no window yet. Every entry has its place in the heap reserved, so that a release cannot fail. NULL: no memory, or
+ * no room and all that is there is open. */
+static struct ratelimit_entry *add(struct ratelimit *limits, struct slice key, uint64_t hash) {
+    struct ratelimit_entry *victim = limits->table.count >= limits->max_keys ? first_idle(limits) : NULL;
+    if (limits->table.count >= limits->max_keys && !victim)
+        return NULL;
+    if (heap_reserve(&limits->idle, limits->table.count + 1))
+        return NULL;
+    struct ratelimit_entry *e = malloc(sizeof *e + key.len);
+    if (!e)
+        return NULL;
+    if (victim) {
+        drop(limits, victim);
+        limits->dropped++;
+    }
+    *e = (struct ratelimit_entry){.window.own = (uint32_t)key.len};
+    if (key.len)
+        memcpy(e->key, key.ptr, key.len);
+    table_link(&limits->table, &e->node, hash);
+    return e;
+}
+
+/* Puts the entry where its window and what it holds open say. */
+static void place(struct ratelimit *limits, struct ratelimit_entry *e) {
+    uint64_t end = e->window.due;
+    heap_remove(&limits->idle, &e->window);
+    if (e->open == 0)
+        heap_push(&limits->idle, &e->window, end);
+}
+
+/* --- operations --------------------------------------------------------------------------------- */
+
+/* Counters of 32 bits keep an entry small; a limit above them counts as the largest. */
+static uint32_t clamp(uint64_t limit) {
+    return limit > UINT32_MAX ? UINT32_MAX : (uint32_t)limit;
+}
+
+static int take_locked(struct ratelimit *limits, struct slice key, uint64_t hash, const struct ratelimit_rule *rule,
+                       uint64_t now_ms, struct ratelimit_info *info, struct ratelimit_entry **hold) {
+    bool windowed = rule->max != UINT64_MAX, counted = rule->concurrent != UINT64_MAX;
+    struct ratelimit_entry *e = find(limits, key, hash);
+    bool inside = e && e->window.due > now_ms;
+    uint32_t count = inside ? e->count : 0, open = e ? e->open : 0;
+    uint64_t end = inside ? e->window.due : now_ms + rule->window_ms;
+    if (end < now_ms)
+        end = UINT64_MAX;
+
+    bool window_full = windowed && count >= clamp(rule->max);
+    bool open_full = counted && open >= clamp(rule->concurrent);
+    info->open = open;
+    info->reset_ms = windowed ? end - now_ms : 0;
+    info->remaining = windowed && !window_full ? clamp(rule->max) - count : windowed ? 0 : UINT64_MAX;
+    if (window_full || open_full) {
+        info->by_concurrency = !window_full;
+        return 0;
+    }
+    if (!windowed && !counted) {
+        info->allowed = true;
+        return 0;
+    }
+    if (!e)
+        e = add(limits, key, hash);
+    if (!e)
+        return -ENOMEM;
+    if (windowed) {
+        e->count = count + 1;
+        e->window.due = end;
+        info->remaining--;
+    }
+    if (counted) {
+        info->open = ++e->open;
+        *hold = e;
+    }
+    place(limits, e);
+    info->allowed = true;
+    return 0;
+}
+
+int ratelimit_take(struct ratelimit *limits, struct slice key, const struct ratelimit_rule *rule, uint64_t now_ms,
+                   struct ratelimit_info *info, struct ratelimit_entry **hold) {
+    *info = (struct ratelimit_info){0};
+    *hold = NULL;
+    if (key.len > KEY_MAX)
+        return -EINVAL;
+    uint64_t hash = hash_keyed(&limits->seed, key);
+    pthread_mutex_lock(&limits->lock);
+    reap(limits, now_ms);
+    int rc = take_locked(limits, key, hash, rule, now_ms, info, hold);
+    pthread_mutex_unlock(&limits->lock);
+    return rc;
+}
+
+void ratelimit_release(struct ratelimit *limits, struct ratelimit_entry *hold) {
+    if (!hold)
+        return;
+    pthread_mutex_lock(&limits->lock);
+    assert(hold->open > 0);
+    hold->open--;
+    place(limits, hold);
+    pthread_mutex_unlock(&limits->lock);
+}
+
+void ratelimit_counts(struct ratelimit *limits, size_t *keys, uint64_t *dropped) {
+    pthread_mutex_lock(&limits->lock);
+    *keys = limits->table.count;
+    *dropped = limits->dropped;
+    pthread_mutex_unlock(&limits->lock);
+}
