@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include <stdlib.h>
+
+const struct channel_rule *config_rule(const struct config *c, struct slice channel) {
+    for (size_t i = 0; i < c->rule_count; i++) {
+        const struct channel_rule *rule = &c->rules[i];
+        struct slice pattern = buf_slice(&rule->pattern);
+        if (rule->prefix ? channel.len >= pattern.len && memcmp(channel.ptr, pattern.ptr ? pattern.ptr : "", pattern.len) == 0
+                         : slice_equal(channel, pattern))
+            return rule;
+    }
+    return NULL;
+}
+
+void config_free(struct config *c) {
+    if (!c)
+        return;
+    for (size_t i = 0; i < c->rule_count; i++)
+        buf_deinit(&c->rules[i].pattern);
+    free(c->rules);
+    buf_deinit(&c->host);
+    buf_deinit(&c->json);
+    free(c);
+}

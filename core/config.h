@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/* The settings of one server as C sees them: plain values, checked by the Lua schema (lua/sluice/config.lua), immutable while the server
+ * runs. Times are milliseconds, sizes bytes. Filled by lua_config.c. */
+#ifndef SLUICE_CONFIG_H
+#define SLUICE_CONFIG_H
+
+#include "history.h"
+
+enum slow_rule { SLOW_DISCONNECT, SLOW_DROP_OLDEST, SLOW_CONFLATE };
+
+/* What differs for channels that match a pattern. */
+struct channel_rule {
+    struct buf pattern; /* without the trailing "*" */
+    bool prefix;        /* the pattern ended in "*" */
+    enum slow_rule slow;
+    struct history_limits history;
+};
+
+struct config {
+    struct buf host;
+    unsigned port;
+    unsigned workers;
+
+    size_t max_connections;
+    size_t header_bytes, body_bytes;
+    uint64_t header_timeout_ms, idle_timeout_ms;
+    size_t queue_bytes;
+    size_t channels_per_stream;
+    uint64_t script_ms;
+    size_t script_bytes, script_call_bytes;
+    bool busy_retry; /* limits.busy = "retry" */
+
+    struct history_limits history;
+    size_t history_total_bytes;
+
+    uint64_t heartbeat_ms;
+    uint64_t retry_ms;
+    uint64_t stale_ms;
+    bool opening;
+    uint64_t drain_ms;
+
+    struct channel_rule *rules; /* longest prefix first, exact names before prefixes */
+    size_t rule_count;
+    bool has_key;
+
+    struct buf json; /* all of it as JSON without secrets, for `sluice.config` */
+};
+
+/* The rule for a channel, or NULL where the defaults apply. */
+const struct channel_rule *config_rule(const struct config *c, struct slice channel);
+
+void config_free(struct config *c);
+
+#endif

@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: MIT */
+#include "conn.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "exchange.h"
+#include "server.h"
+#include "stream.h"
+#include "worker.h"
+
+enum {
+    CONN_IOV = 64,
+    CONN_PIPELINE_BYTES = 64 * 1024, /* unsent answers at which no further request is read */
+    CONN_LINGER_MS = 1000,
+    CONN_DISCARD_BYTES = 64 * 1024   /* what a stream's client may send after its request */
+};
+
+void address_format(const struct address *a, char out[ADDRESS_TEXT_BYTES]) {
+    static const uint8_t MAPPED[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    if (memcmp(a->ip, MAPPED, sizeof MAPPED) == 0)
+        inet_ntop(AF_INET, a->ip + 12, out, ADDRESS_TEXT_BYTES);
+    else
+        inet_ntop(AF_INET6, a->ip, out, ADDRESS_TEXT_BYTES);
+}
+
+/* --- deadlines ---------------------------------------------------------------------------------- */
+
+void conn_set_deadline(struct conn *c, uint64_t due_ms) {
+    c->deadline_ms = due_ms;
+    if (due_ms && (!wheel_armed(&c->timer) || c->timer.due_ms > due_ms))
+        wheel_set(&c->worker->wheel, &c->timer, due_ms);
+}
+
+/* What a connection that reads a request may take: see limits.header_timeout and limits.idle_timeout. */
+static void set_read_deadline(struct conn *c) {
+    const struct config *config = c->worker->config;
+    bool head = c->exchange && http_request_started(&c->exchange->request) && !http_request_head_done(&c->exchange->request);
+    conn_set_deadline(c, worker_now(c->worker) + (head ? config->header_timeout_ms : config->idle_timeout_ms));
+}
+
+static void fail_request(struct conn *c, int status, const char *text);
+
+static void on_deadline(struct conn *c, uint64_t now_ms) {
+    switch (c->state) {
+    case CONN_STREAM:
+        stream_on_timer(c->stream, now_ms);
+        return;
+    case CONN_OPEN:
+        if (c->exchange && !c->exchange->handling && http_request_started(&c->exchange->request))
+            fail_request(c, 408, "the request took too long to arrive");
+        else if (!c->exchange || !c->exchange->handling)
+            conn_close(c);
+        return;
+    default:
+        conn_close(c);
+    }
+}
+
+static void on_timer(struct wheel_timer *timer, uint64_t now_ms) {
+    struct conn *c = list_entry(timer, struct conn, timer);
+    if (c->state == CONN_DEAD || c->deadline_ms == 0)
+        return;
+    if (now_ms < c->deadline_ms)
+        wheel_set(&c->worker->wheel, &c->timer, c->deadline_ms);
+    else
+        on_deadline(c, now_ms);
+}
+
+/* --- interest ----------------------------------------------------------------------------------- */
+
+static bool wants_input(const struct conn *c) {
+    if (c->saw_eof)
+        return false;
+    if (c->state == CONN_OPEN)
+        return !c->no_more_requests && (!c->exchange || !c->exchange->handling) && c->out.bytes < CONN_PIPELINE_BYTES;
+    return true;
+}
+
+static void update_interest(struct conn *c) {
+    if (c->state == CONN_DEAD)
+        return;
+    uint32_t events = wants_input(c) ? EPOLLIN | EPOLLRDHUP : 0;
+    if (!outq_empty(&c->out))
+        events |= EPOLLOUT;
+    poller_want(&c->worker->poller, &c->io, events);
+}
+
+void conn_make_ready(struct conn *c) {
+    if (list_empty(&c->ready))
+        list_append(&c->worker->ready, &c->ready);
+}
+
+/* --- closing ------------------------------------------------------------------------------------ */
+
+void conn_close(struct conn *c) {
+    if (c->state == CONN_DEAD)
+        return;
+    struct worker *w = c->worker;
+    c->state = CONN_DEAD;
+    poller_remove(&w->poller, &c->io);
+    close(c->io.fd);
+    c->io.fd = -1;
+    wheel_cancel(&c->timer);
+    list_unlink(&c->ready);
+    list_unlink(&c->node);
+    list_append(&w->dead, &c->node);
+    if (c->stream)
+        stream_detach(c->stream);
+}
+
+void conn_free(struct conn *c) {
+    struct worker *w = c->worker;
+    if (c->exchange)
+        exchange_abandon(c->exchange);
+    outq_clear(&c->out);
+    buf_deinit(&c->backlog);
+    list_unlink(&c->node);
+    w->conn_count--;
+    metrics_add(&w->metrics, connections_open, -1);
+    atomic_fetch_sub(&w->server->connections, 1);
+    free(c);
+}
+
+/* Everything is sent: tells the client so, and reads on for a moment, or a reset would take the answer from it. */
+static void linger(struct conn *c) {
+    if (c->saw_eof || shutdown(c->io.fd, SHUT_WR) != 0) {
+        conn_close(c);
+        return;
+    }
+    conn_set_deadline(c, worker_now(c->worker) + CONN_LINGER_MS);
+    update_interest(c);
+}
+
+void conn_finish(struct conn *c) {
+    if (c->state == CONN_DEAD || c->state == CONN_LINGER)
+        return;
+    c->state = CONN_LINGER;
+    if (outq_empty(&c->out)) {
+        linger(c);
+        return;
+    }
+    conn_set_deadline(c, worker_now(c->worker) + c->worker->config->idle_timeout_ms);
+    update_interest(c);
+}
+
+/* --- writing ------------------------------------------------------------------------------------ */
+
+/* Sends what it can. Returns the number of bytes, or -1 after closing the connection. */
+static ssize_t send_some(struct conn *c, struct iovec *iov, int count) {
+    ssize_t n;
+    do {
+        if (count == 1) {
+            n = send(c->io.fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        } else {
+            struct msghdr message = {.msg_iov = iov, .msg_iovlen = (size_t)count};
+            n = sendmsg(c->io.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        }
+    } while (n < 0 && errno == EINTR);
+    if (n >= 0) {
+        metrics_add(&c->worker->metrics, bytes_sent, n);
+        return n;
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS)
+        return 0;
+    conn_close(c);
+    return -1;
+}
+
+static void queued(struct conn *c, size_t before) {
+    metrics_add(&c->worker->metrics, queue_bytes, c->out.bytes - before);
+    update_interest(c);
+}
+
+void conn_send(struct conn *c, struct slice head, struct slice body) {
+    if (c->state == CONN_DEAD)
+        return;
+    size_t sent = 0;
+    if (outq_empty(&c->out)) {
+        struct iovec iov[2] = {{(void *)(uintptr_t)head.ptr, head.len}, {(void *)(uintptr_t)body.ptr, body.len}};
+        ssize_t n = send_some(c, iov, body.len ? 2 : 1);
+        if (n < 0)
+            return;
+        sent = (size_t)n;
+    }
+    size_t before = c->out.bytes;
+    struct slice parts[2] = {head, body};
+    for (int i = 0; i < 2; i++) {
+        if (sent >= parts[i].len) {
+            sent -= parts[i].len;
+            continue;
+        }
+        struct message *m = message_new_private(slice_make(parts[i].ptr + sent, parts[i].len - sent), false);
+        int rc = m ? outq_push(&c->out, m, message_wire(m, false), false, true) : -ENOMEM;
+        if (m)
+            message_release(m);
+        if (rc) {
+            conn_close(c);
+            return;
+        }
+        sent = 0;
+    }
+    if (!outq_empty(&c->out))
+        queued(c, before);
+}
+
+bool conn_send_segments(struct conn *c, const struct segment *segments, size_t count, bool counted) {
+    size_t i = 0, into = 0;
+    while (outq_empty(&c->out) && i < count) {
+        struct iovec iov[CONN_IOV];
+        int n = 0;
+        for (size_t j = i; j < count && n < CONN_IOV; j++)
+            iov[n++] = (struct iovec){(void *)(uintptr_t)segments[j].bytes.ptr, segments[j].bytes.len};
+        ssize_t sent = send_some(c, iov, n);
+        if (sent < 0)
+            return false;
+        size_t left = (size_t)sent;
+        while (i < count && left >= segments[i].bytes.len)
+            left -= segments[i++].bytes.len;
+        if (n == 0 || i == count)
+            break;
+        into = left;
+        if (n < CONN_IOV || left > 0)
+            break; /* the socket is full */
+    }
+    if (i == count)
+        return true;
+    size_t before = c->out.bytes;
+    for (; i < count; i++, into = 0) {
+        struct slice rest = slice_make(segments[i].bytes.ptr + into, segments[i].bytes.len - into);
+        if (outq_push(&c->out, segments[i].message, rest, into > 0, counted) != 0) {
+            conn_close(c);
+            return false;
+        }
+    }
+    queued(c, before);
+    return true;
+}
+
+/* The queue has run empty. */
+static void drained(struct conn *c) {
+    switch (c->state) {
+    case CONN_LINGER:
+        linger(c);
+        return;
+    case CONN_STREAM:
+        stream_resume(c->stream);
+        break;
+    default:
+        if (c->backlog.len)
+            conn_make_ready(c);
+    }
+    update_interest(c);
+}
+
+static void flush(struct conn *c) {
+    while (!outq_empty(&c->out)) {
+        struct iovec iov[CONN_IOV];
+        int n = outq_iov(&c->out, iov, CONN_IOV);
+        size_t asked = 0;
+        for (int i = 0; i < n; i++)
+            asked += iov[i].iov_len;
+        ssize_t sent = send_some(c, iov, n);
+        if (sent < 0)
+            return;
+        outq_advance(&c->out, (size_t)sent);
+        metrics_add(&c->worker->metrics, queue_bytes, -sent);
+        if (sent > 0 && c->stream)
+            c->stream->sent_ms = worker_now(c->worker);
+        if ((size_t)sent < asked)
+            return;
+    }
+    drained(c);
+}
+
+/* --- requests ----------------------------------------------------------------------------------- */
+
+/* An answer to something that never became a request. Nothing further is read as one. */
+static void fail_request(struct conn *c, int status, const char *text) {
+    c->no_more_requests = true;
+    metrics_add(&c->worker->metrics, requests, 1);
+    struct exchange *x = c->exchange;
+    x->request.keep_alive = false;
+    exchange_fail(x, status, text);
+}
+
+static void take_request(struct conn *c) {
+    struct worker *w = c->worker;
+    struct exchange *x = c->exchange;
+    x->handling = true;
+    w->exchanges++;
+    metrics_add(&w->metrics, requests, 1);
+    if (!x->request.keep_alive)
+        c->no_more_requests = true;
+    conn_set_deadline(c, 0);
+    w->ops->request(w->policy, x);
+}
+
+static bool may_read_request(const struct conn *c) {
+    return c->state == CONN_OPEN && !c->no_more_requests && (!c->exchange || !c->exchange->handling) &&
+           c->out.bytes < CONN_PIPELINE_BYTES;
+}
+
+/* Reads as many requests as are there and may be answered now; the rest is kept. */
+static void read_requests(struct conn *c, const char *data, size_t len) {
+    static const char CONTINUE[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    while (len > 0 && may_read_request(c)) {
+        if (!c->exchange)
+            c->exchange = exchange_new(c->worker, c);
+        if (!c->exchange) {
+            conn_close(c);
+            return;
+        }
+        size_t used = 0;
+        struct http_request *request = &c->exchange->request;
+        enum http_result result = http_request_feed(request, data, len, &used);
+        data += used;
+        len -= used;
+        if (result == HTTP_CONTINUE)
+            conn_send(c, slice_make(CONTINUE, sizeof CONTINUE - 1), slice_make(NULL, 0));
+        else if (result == HTTP_DONE)
+            take_request(c);
+        else if (result == HTTP_FAILED)
+            fail_request(c, request->status, request->reason);
+    }
+    if (len > 0 && c->state == CONN_OPEN && !c->no_more_requests && buf_append(&c->backlog, data, len) != 0)
+        conn_close(c);
+    if (c->state == CONN_OPEN && (!c->exchange || !c->exchange->handling)) {
+        bool started = c->exchange && http_request_started(&c->exchange->request);
+        bool in_head = started && !http_request_head_done(&c->exchange->request);
+        /* A request's time runs from its first byte, whatever drips in afterwards. */
+        if (!started || c->deadline_ms == 0 || c->timing_head != in_head) {
+            c->timing_head = in_head;
+            set_read_deadline(c);
+        }
+    }
+    if (c->state != CONN_DEAD)
+        update_interest(c);
+}
+
+void conn_next(struct conn *c) {
+    c->exchange = NULL;
+    c->timing_head = false;
+    c->deadline_ms = 0;
+    if (c->state != CONN_OPEN)
+        return;
+    if (c->no_more_requests || (c->saw_eof && c->backlog.len == 0)) {
+        conn_finish(c);
+        return;
+    }
+    set_read_deadline(c);
+    if (c->backlog.len)
+        conn_make_ready(c);
+    update_interest(c);
+}
+
+void conn_resume(struct conn *c) {
+    if (c->state == CONN_STREAM) {
+        stream_resume(c->stream);
+        return;
+    }
+    if (c->backlog.len == 0 || !may_read_request(c))
+        return;
+    size_t len;
+    char *data = buf_take(&c->backlog, &len);
+    read_requests(c, data, len);
+    free(data);
+    if (c->state == CONN_OPEN && c->saw_eof && c->backlog.len == 0 && (!c->exchange || !c->exchange->handling))
+        conn_finish(c);
+}
+
+void conn_begin_stream(struct conn *c) {
+    c->state = CONN_STREAM;
+    buf_deinit(&c->backlog);
+    if (c->saw_eof)
+        stream_close(c->stream, STREAM_LEFT);
+    else
+        update_interest(c);
+}
+
+/* --- reading ------------------------------------------------------------------------------------ */
+
+static void on_eof(struct conn *c) {
+    c->saw_eof = true;
+    if (c->state == CONN_STREAM)
+        stream_close(c->stream, STREAM_LEFT);
+    else if (c->state == CONN_LINGER && outq_empty(&c->out))
+        conn_close(c);
+    else if (c->state == CONN_OPEN && (!c->exchange || !c->exchange->handling) && c->backlog.len == 0)
+        conn_finish(c);
+    else
+        update_interest(c);
+}
+
+static void on_input(struct conn *c, const char *data, size_t len) {
+    if (c->state == CONN_OPEN) {
+        read_requests(c, data, len);
+    } else if (c->state == CONN_STREAM) {
+        c->discarded += (uint32_t)len;
+        if (c->discarded > CONN_DISCARD_BYTES)
+            stream_close(c->stream, STREAM_ABUSE);
+    }
+}
+
+static void on_ready(struct io *io, uint32_t events) {
+    struct conn *c = list_entry(io, struct conn, io);
+    if (events & EPOLLERR) {
+        conn_close(c);
+        return;
+    }
+    if (events & (EPOLLIN | EPOLLRDHUP) && wants_input(c)) {
+        ssize_t n = recv(c->io.fd, c->worker->scratch, WORKER_SCRATCH, MSG_DONTWAIT);
+        if (n > 0)
+            on_input(c, c->worker->scratch, (size_t)n);
+        else if (n == 0)
+            on_eof(c);
+        else if (errno != EAGAIN && errno != EINTR)
+            conn_close(c);
+    } else if (events & EPOLLHUP) {
+        conn_close(c);
+        return;
+    }
+    if (events & EPOLLOUT && c->state != CONN_DEAD)
+        flush(c);
+}
+
+int conn_open(struct worker *w, int fd, const struct address *peer, bool extra) {
+    struct conn *c = calloc(1, sizeof *c);
+    if (!c) {
+        close(fd);
+        return -ENOMEM;
+    }
+    c->worker = w;
+    c->io = (struct io){.fd = fd, .ready = on_ready};
+    c->peer = *peer;
+    c->extra = extra;
+    c->state = CONN_OPEN;
+    list_init(&c->node);
+    list_init(&c->ready);
+    wheel_timer_init(&c->timer, on_timer);
+    int rc = poller_add(&w->poller, &c->io, EPOLLIN | EPOLLRDHUP);
+    if (rc) {
+        close(fd);
+        free(c);
+        return rc;
+    }
+    list_append(&w->conns, &c->node);
+    w->conn_count++;
+    metrics_add(&w->metrics, connections_open, 1);
+    metrics_add(&w->metrics, connections_accepted, 1);
+    atomic_fetch_add(&w->server->connections, 1);
+    conn_set_deadline(c, worker_now(w) + w->config->idle_timeout_ms);
+    return 0;
+}

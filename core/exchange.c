@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+#include "exchange.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "conn.h"
+#include "stream.h"
+#include "worker.h"
+
+struct exchange *exchange_new(struct worker *w, struct conn *conn) {
+    struct exchange *x;
+    if (!list_empty(&w->pool)) {
+        x = list_entry(w->pool.next, struct exchange, pool);
+        list_unlink(&x->pool);
+        w->pool_count--;
+    } else {
+        x = calloc(1, sizeof *x);
+        struct http_limits limits = {
+            .header_bytes = w->config->header_bytes,
+            .target_bytes = w->config->header_bytes < 8192 ? w->config->header_bytes : 8192,
+            .body_bytes = w->config->body_bytes,
+        };
+        if (!x || http_request_init(&x->request, &limits) != 0) {
+            free(x);
+            return NULL;
+        }
+        list_init(&x->pool);
+    }
+    x->conn = conn;
+    x->worker = w;
+    x->handling = x->answered = x->has_user = false;
+    x->stream = NULL;
+    x->task = NULL;
+    buf_clear(&x->fields);
+    buf_clear(&x->user);
+    snprintf(x->id, sizeof x->id, "%016llx", (unsigned long long)worker_random(w));
+    return x;
+}
+
+void exchange_free(struct exchange *x) {
+    struct worker *w = x->worker;
+    if (x->handling)
+        w->exchanges--;
+    if (w->pool_count < WORKER_POOL) {
+        http_request_reset(&x->request);
+        list_append(&w->pool, &x->pool);
+        w->pool_count++;
+        return;
+    }
+    http_request_deinit(&x->request);
+    buf_deinit(&x->fields);
+    buf_deinit(&x->user);
+    free(x);
+}
+
+bool exchange_field_reserved(struct slice name) {
+    static const char *const RESERVED[] = {"Content-Length", "Transfer-Encoding", "Connection", "Date", "Keep-Alive", "Upgrade", "Trailer"};
+    for (size_t i = 0; i < sizeof RESERVED / sizeof *RESERVED; i++) {
+        if (slice_equal_nocase(name, slice_of(RESERVED[i])))
+            return true;
+    }
+    return false;
+}
+
+int exchange_add_field(struct exchange *x, struct slice name, struct slice value) {
+    if (x->answered)
+        return -EALREADY;
+    if (exchange_field_reserved(name))
+        return -EINVAL;
+    return http_response_field(&x->fields, name, value);
+}
+
+void exchange_address(const struct exchange *x, char out[46]) {
+    address_format(&x->conn->peer, out);
+}
+
+/* Lets go of the stream that the answer was not, and of the exchange; the connection goes on with the next request. */
+static void finish(struct exchange *x) {
+    struct conn *c = x->conn;
+    if (x->stream) {
+        x->stream->exchange = NULL;
+        stream_free(x->stream);
+        x->stream = NULL;
+    }
+    conn_next(c);
+    exchange_free(x);
+}
+
+static int write_head(struct exchange *x, struct buf *out, int status, struct slice fields, size_t length) {
+    struct http_request *request = &x->request;
+    int rc = http_response_begin(out, status, worker_date(x->worker));
+    rc = rc ? rc : buf_append_slice(out, buf_slice(&x->fields));
+    rc = rc ? rc : buf_append_slice(out, fields);
+    if (status != 204 && status != 304)
+        rc = rc ? rc : http_response_length(out, length);
+    if (x->conn->no_more_requests)
+        rc = rc ? rc : http_response_field_text(out, "Connection", "close");
+    else if (request->minor == 0)
+        rc = rc ? rc : http_response_field_text(out, "Connection", "keep-alive");
+    return rc ? rc : http_response_end(out);
+}
+
+void exchange_respond(struct exchange *x, int status, struct slice fields, struct slice body) {
+    struct conn *c = x->conn;
+    struct buf head = {0};
+    if (x->worker->draining)
+        c->no_more_requests = true;
+    if (status >= 400)
+        metrics_add(&x->worker->metrics, refused, 1);
+    if (write_head(x, &head, status, fields, body.len) == 0) {
+        x->answered = true;
+        bool no_body = status == 204 || status == 304 || x->request.method == HTTP_HEAD;
+        conn_send(c, buf_slice(&head), no_body ? slice_make(NULL, 0) : body);
+    } else {
+        conn_close(c);
+    }
+    buf_deinit(&head);
+    finish(x);
+}
+
+void exchange_fail(struct exchange *x, int status, const char *text) {
+    static const char TYPE[] = "Content-Type: application/json\r\n";
+    struct buf body = {0};
+    if (http_error_body(&body, text, status == 500 ? x->id : NULL) != 0)
+        buf_deinit(&body);
+    exchange_respond(x, status, slice_make(TYPE, sizeof TYPE - 1), buf_slice(&body));
+    buf_deinit(&body);
+}
+
+void exchange_drop(struct exchange *x) {
+    conn_close(x->conn);
+    finish(x);
+}
+
+void exchange_abandon(struct exchange *x) {
+    struct worker *w = x->worker;
+    if (x->handling)
+        w->ops->abandon(w->policy, x);
+    x->conn->exchange = NULL;
+    if (x->stream) {
+        x->stream->exchange = NULL;
+        if (!x->stream->begun)
+            stream_free(x->stream);
+        x->stream = NULL;
+    }
+    exchange_free(x);
+}
+
+void exchange_release(struct exchange *x) {
+    if (x->stream)
+        x->stream->exchange = NULL;
+    x->conn->exchange = NULL;
+    exchange_free(x);
+}

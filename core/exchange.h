@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* One request and its answer. Made by the connection, handled by the policy, which answers once: with a whole response, an error, or a stream (stream.h). */
+#ifndef SLUICE_EXCHANGE_H
+#define SLUICE_EXCHANGE_H
+
+#include "http_request.h"
+#include "list.h"
+
+struct conn;
+struct stream;
+struct worker;
+
+enum { EXCHANGE_ID_BYTES = 17, EXCHANGE_USER_BYTES = 256 };
+
+struct exchange {
+    struct conn *conn; /* NULL once the connection is gone */
+    struct worker *worker;
+    struct http_request request;
+    struct buf fields; /* "Name: value CRLF" for whatever answer this request gets */
+    char id[EXCHANGE_ID_BYTES];
+    bool handling; /* the policy has it */
+    bool answered; /* a response or a stream's head went out */
+    struct stream *stream; /* the stream it became, begun or not */
+    struct buf user;       /* who the policy says it is; empty: nobody */
+    bool has_user;
+    void *task; /* the policy's */
+    struct list pool; /* in the worker's free list */
+};
+
+/* From the worker's pool, ready to read a request. NULL: no memory. */
+struct exchange *exchange_new(struct worker *worker, struct conn *conn);
+
+/* Gives it back. */
+void exchange_free(struct exchange *x);
+
+/* Adds a field to the answer, whatever it will be. Returns 0, -EINVAL for a name or value that is not valid or a field that the server itself writes (framing, Date), -EALREADY where the
+ * head has gone out, or -ENOMEM. */
+int exchange_add_field(struct exchange *x, struct slice name, struct slice value);
+
+/* True for fields that only the server writes: Content-Length, Transfer-Encoding, Connection, Date, Keep-Alive, Upgrade, Trailer. */
+bool exchange_field_reserved(struct slice name);
+
+/* Answers with a whole response: `fields` are further "Name: value CRLF" lines, known to be valid. Then the exchange is over and freed. */
+void exchange_respond(struct exchange *x, int status, struct slice fields, struct slice body);
+
+/* Answers with {"error": text}; status 500 hides nothing but adds the request id. Ends the exchange. */
+void exchange_fail(struct exchange *x, int status, const char *text);
+
+/* The connection must be closed without any answer. Ends the exchange. */
+void exchange_drop(struct exchange *x);
+
+/* The connection is gone: ends what runs for the exchange and frees it, and the stream that was not begun. */
+void exchange_abandon(struct exchange *x);
+
+/* The handler of a stream has ended: the exchange is over, the stream stays open (or was closed before). */
+void exchange_release(struct exchange *x);
+
+/* The client's address as text. */
+void exchange_address(const struct exchange *x, char out[46]);
+
+#endif

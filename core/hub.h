@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/* What all workers share: the log, the channels with their histories, one inbox for each worker. One lock, one order: in the moment in which a message gets its
+ * id it joins its channel's history and every interested worker's inbox. The lock is held for microseconds, never across I/O, a callback or Lua. Safe from any
+ * thread. Time is a parameter. */
+#ifndef SLUICE_HUB_H
+#define SLUICE_HUB_H
+
+#include "config.h"
+#include "message.h"
+#include "table.h"
+
+struct hub;
+struct hub_channel;
+
+/* Something to be done on a worker, at a place in the one order. Belongs to its maker; `run` may free it. */
+struct task {
+    struct task *next;
+    void (*run)(struct task *task, void *worker);
+    /* The worker ended before it came to this: release what the task holds. */
+    void (*cancel)(struct task *task);
+};
+
+struct hub_ops {
+    /* Inbox `worker` has become non-empty. Called without the lock, on the thread that filled it. */
+    void (*wake)(void *context, unsigned worker);
+    void *context;
+};
+
+/* `config` outlives the hub. NULL: no memory. */
+struct hub *hub_new(const struct config *config, unsigned workers, const struct hub_ops *ops, uint64_t now_ms);
+
+/* All workers have ended. Cancels tasks that are left. */
+void hub_free(struct hub *hub);
+
+/* The hash by which hub and registries know a channel name. */
+uint64_t hub_hash(const struct hub *hub, struct slice name);
+
+/* The newest id of the log; before any message the log's start. */
+struct message_id hub_newest(struct hub *hub);
+
+/* --- publishing --------------------------------------------------------------------------------- */
+
+struct hub_published {
+    struct message_id id;
+    uint64_t subscribers; /* streams subscribed to the channel now, over all workers */
+};
+
+enum { HUB_NO_WORKER = -1 };
+
+/* Puts the draft into the log. Takes over the reference, in failure too. `from` is the worker that publishes (it is not woken, it looks by itself) or
+ * HUB_NO_WORKER. Returns 0 or -ENOMEM. */
+int hub_publish(struct hub *hub, struct message *m, int from, uint64_t now_ms, uint64_t now_ns, struct hub_published *out);
+
+/* Puts a task into one inbox. Returns 0, or -ESRCH where the worker has ended (the task stays the caller's). */
+int hub_post(struct hub *hub, unsigned worker, struct task *task);
+
+/* Puts one task into each inbox in the same moment: a marker in the one order. `tasks` has one for each worker. Those that cannot be posted are cancelled. */
+void hub_post_all(struct hub *hub, struct task **tasks);
+
+/* --- a worker's inbox --------------------------------------------------------------------------- */
+
+/* One thing that came: a message (the taker gets its reference) or a task. */
+struct inbox_item {
+    struct message *message;
+    struct task *task;
+};
+
+struct inbox {
+    struct inbox_item *items;
+    size_t count, cap;
+    size_t bytes;
+    bool overflowed; /* messages were left out: streams must read them from history */
+};
+
+/* True where hub_take would find something; one relaxed read. */
+bool hub_has_mail(const struct hub *hub, unsigned worker);
+
+/* Swaps the worker's inbox with `*inbox`, which must be emptied: what came is in it, in order. */
+void hub_take(struct hub *hub, unsigned worker, struct inbox *inbox);
+
+/* The worker takes no more mail; what is posted later is refused. */
+void hub_close_inbox(struct hub *hub, unsigned worker);
+
+/* --- subscribing -------------------------------------------------------------------------------- */
+
+enum hub_start_kind {
+    HUB_NEW,      /* from the newest id on */
+    HUB_AFTER,    /* after `id` */
+    HUB_EARLIEST, /* all that is kept */
+    HUB_NONSENSE  /* an id that is none: all that is kept, and the gap is said */
+};
+
+struct hub_start {
+    enum hub_start_kind kind;
+    struct message_id id;
+};
+
+/* A channel as a stream reads it. */
+struct hub_source {
+    struct slice name;
+    uint64_t hash;
+    struct hub_channel *channel;  /* filled by hub_subscribe */
+    struct message_id since;      /* only what is later */
+    bool gap;                     /* filled by hub_subscribe and hub_read: something after `since` and the position is missing */
+};
+
+/* What is said about a gap. */
+struct hub_gap {
+    bool found;
+    bool any_kept;
+    struct message_id oldest, newest; /* of what the channels with the gap still hold */
+    struct message_id id;             /* just before the first message that follows, or the newest */
+};
+
+struct hub_joined {
+    struct message_id opening;  /* the id that the stream's first block says */
+    struct message_id position; /* where the stream goes on from */
+    bool live;                  /* nothing to replay */
+    struct hub_gap gap;
+};
+
+/* Subscribes one stream of `worker` to `count` channels at one point of the log. sources[0] is `sluice.all`, which every stream has (its name is not looked at); so count >= 1. Returns 0, or
+ * -ENOMEM with nothing subscribed. */
+int hub_subscribe(struct hub *hub, unsigned worker, struct hub_source *sources, size_t count, struct hub_start start,
+                  uint64_t now_ms, struct hub_joined *out);
+
+/* One more channel for an open stream, live only: `since` is filled. Returns 0 or -ENOMEM. */
+int hub_subscribe_later(struct hub *hub, unsigned worker, struct hub_source *source);
+
+/* Ends one stream's subscription; `channel` may be gone afterwards. */
+void hub_unsubscribe(struct hub *hub, unsigned worker, struct hub_channel *const *channels, size_t count);
+
+/* `sluice.all`. */
+struct hub_channel *hub_all(struct hub *hub);
+
+/* Reads on for a replaying stream: up to `max` messages and about `max_bytes` after `*position` from all sources, merged by id; each comes with a reference. Where there is nothing newer,
+ * `*live` is true and `*position` the newest id: from here on everything comes through the inbox. A gap since the last read is reported and moves `since`. `from` gets the index
+ * of each message's source. Returns how many. */
+size_t hub_read(struct hub *hub, struct hub_source *sources, size_t count, struct message_id *position, struct message **out,
+                unsigned *from, size_t max, size_t max_bytes, uint64_t now_ms, bool *live, struct hub_gap *gap);
+
+/* --- keeping house ------------------------------------------------------------------------------ */
+
+/* Expires histories and frees unused channels, some hundred slots a call. */
+void hub_sweep(struct hub *hub, uint64_t now_ms);
+
+struct hub_channel_stats {
+    bool exists;
+    uint64_t subscribers, messages, bytes;
+    struct message_id oldest, newest; /* 0-0 where nothing is kept */
+};
+
+void hub_channel_stats(struct hub *hub, struct slice name, uint64_t now_ms, struct hub_channel_stats *out);
+
+struct hub_stats {
+    uint64_t channels, history_messages, history_bytes, published;
+};
+
+void hub_stats(struct hub *hub, struct hub_stats *out);
+
+#endif

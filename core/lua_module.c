@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: MIT */
+/* The C module `sluice.core`: the server object for host programs, and the little that the command line needs from the system. Documented
+ * for users in lua/sluice/init.lua. */
+#include <dirent.h>
+#include <errno.h>
+#include <lauxlib.h>
+#include <lualib.h>
+#include <netdb.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "http_response.h"
+#include "lua_config.h"
+#include "lua_json.h"
+#include "lua_policy.h"
+#include "server.h"
+
+#define SERVER_TYPE "sluice.server"
+
+enum { WAIT_SLICE_MS = 100 };
+
+struct server_box {
+    struct server *server;
+    struct lua_host host;
+    struct config *config; /* until a server has taken it */
+    struct snapshot_source source;
+    struct server_box *next; /* of those that run: ended at exit */
+};
+
+/* --- leaving the process ---------------------------------------------------------------------------- */
+
+/* The one thing that is the process's and not a server's: which servers must be ended before exit() takes libraries down under their threads. */
+static pthread_mutex_t running_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct server_box *running;
+
+static void stop_box(struct server_box *box) {
+    pthread_mutex_lock(&running_lock);
+    struct server_box **at = &running;
+    while (*at && *at != box)
+        at = &(*at)->next;
+    if (*at)
+        *at = box->next;
+    pthread_mutex_unlock(&running_lock);
+    server_free(box->server);
+    box->server = NULL;
+}
+
+static void stop_all(void) {
+    for (;;) {
+        pthread_mutex_lock(&running_lock);
+        struct server_box *box = running;
+        pthread_mutex_unlock(&running_lock);
+        if (!box)
+            return;
+        stop_box(box);
+    }
+}
+
+static void register_exit(void) {
+    atexit(stop_all);
+}
+
+static void remember(struct server_box *box) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, register_exit);
+    pthread_mutex_lock(&running_lock);
+    box->next = running;
+    running = box;
+    pthread_mutex_unlock(&running_lock);
+}
+
+/* --- the server object ------------------------------------------------------------------------------ */
+
+static struct server_box *check_box(lua_State *L) {
+    return luaL_checkudata(L, 1, SERVER_TYPE);
+}
+
+static struct server *check_server(lua_State *L) {
+    struct server_box *box = check_box(L);
+    if (!box->server)
+        luaL_error(L, "the server has been stopped");
+    return box->server;
+}
+
+static int server_gc(lua_State *L) {
+    struct server_box *box = check_box(L);
+    stop_box(box);
+    config_free(box->config);
+    snapshot_source_deinit(&box->source);
+    free(box->host.path);
+    free(box->host.cpath);
+    *box = (struct server_box){0};
+    return 0;
+}
+
+static int server_port(lua_State *L) {
+    lua_pushinteger(L, (lua_Integer)check_server(L)->port);
+    return 1;
+}
+
+/* publish(channel, event, data): id, subscribers; or nil, message */
+static int server_publish(lua_State *L) {
+    struct server *s = check_server(L);
+    struct slice channel, event, data;
+    char id[MESSAGE_ID_BYTES], error[512];
+    uint64_t subscribers;
+    channel.ptr = luaL_checklstring(L, 2, &channel.len);
+    event.ptr = luaL_optlstring(L, 3, "", &event.len);
+    data.ptr = luaL_checklstring(L, 4, &data.len);
+    if (!lua_publish_host(s, channel, event, data, id, &subscribers, error, sizeof error)) {
+        lua_pushnil(L);
+        lua_pushstring(L, error);
+        return 2;
+    }
+    lua_pushstring(L, id);
+    lua_pushinteger(L, (lua_Integer)subscribers);
+    return 2;
+}
+
+static int push_policy_error(lua_State *L, const struct policy_error *why) {
+    lua_pushnil(L);
+    if (why->line > 0)
+        lua_pushfstring(L, "%s:%d: %s", why->file, why->line, why->message);
+    else if (why->file[0])
+        lua_pushfstring(L, "%s: %s", why->file, why->message);
+    else
+        lua_pushstring(L, why->message);
+    return 2;
+}
+
+static int server_reload_method(lua_State *L) {
+    struct policy_error why;
+    if (!server_reload(check_server(L), &why))
+        return push_policy_error(L, &why);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int server_stats(lua_State *L) {
+    struct metrics sum;
+    struct metrics_state state;
+    struct buf json = {0};
+    server_metrics(check_server(L), &sum, &state);
+    int rc = metrics_json(&json, &sum, &state);
+    if (rc == 0)
+        lua_json_push(L, buf_slice(&json));
+    buf_deinit(&json);
+    return rc ? luaL_error(L, "not enough memory") : 1;
+}
+
+/* stop(drain_seconds or nil) */
+static int server_stop_method(lua_State *L) {
+    struct server_box *box = check_box(L);
+    if (!box->server)
+        return 0;
+    double drain = luaL_optnumber(L, 2, (double)box->server->config->drain_ms / 1000);
+    luaL_argcheck(L, drain >= 0 && drain <= 1e6, 2, "drain is in seconds, not negative");
+    server_stop(box->server, (uint64_t)(drain * 1000));
+    return 0;
+}
+
+/* wait(): waits a slice; the exit status once the server has ended, else nil. In slices, so that a signal's hook of the interpreter gets its turn. */
+static int server_wait_method(lua_State *L) {
+    struct server_box *box = check_box(L);
+    int status = 0;
+    if (!box->server) {
+        lua_pushinteger(L, 0);
+        return 1;
+    }
+    if (!server_wait(box->server, WAIT_SLICE_MS, &status))
+        return 0;
+    stop_box(box);
+    lua_pushinteger(L, status);
+    return 1;
+}
+
+/* --- starting --------------------------------------------------------------------------------------- */
+
+static char *copy_path(lua_State *L, const char *field) {
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, field);
+    char *copy = strdup(luaL_optstring(L, -1, ""));
+    lua_pop(L, 2);
+    return copy ? copy : (luaL_error(L, "not enough memory"), NULL);
+}
+
+/* Scripts as a table of names and texts. */
+static struct snapshot *read_scripts(lua_State *L, int index) {
+    struct snapshot *s = snapshot_new();
+    if (!s)
+        return NULL;
+    lua_pushnil(L);
+    while (lua_next(L, index)) {
+        struct slice text;
+        if (lua_type(L, -2) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING) {
+            text.ptr = lua_tolstring(L, -1, &text.len);
+            if (snapshot_add(s, lua_tostring(L, -2), text) != 0) {
+                snapshot_release(s);
+                return NULL;
+            }
+        }
+        lua_pop(L, 1);
+    }
+    snapshot_sort(s);
+    return s;
+}
+
+/* Arguments: the flat settings, { signals, scripts = folder or table, log_level, log_format }. Leaves a box with all that a start takes on the stack. */
+static struct server_box *prepare(lua_State *L, struct server_options *options) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 2);
+    struct server_box *box = lua_newuserdatauv(L, sizeof *box, 0);
+    memset(box, 0, sizeof *box);
+    luaL_setmetatable(L, SERVER_TYPE);
+    box->host.path = copy_path(L, "path");
+    box->host.cpath = copy_path(L, "cpath");
+    lua_config_read(L, 1, &box->config);
+    lua_getfield(L, 2, "scripts");
+    if (lua_istable(L, -1)) {
+        box->source.fixed = read_scripts(L, lua_gettop(L));
+    } else {
+        box->source.folder = strdup(luaL_checkstring(L, -1));
+    }
+    if (!box->source.fixed && !box->source.folder)
+        luaL_error(L, "not enough memory");
+    lua_getfield(L, 2, "signals");
+    lua_getfield(L, 2, "log_level");
+    lua_getfield(L, 2, "log_format");
+    *options = (struct server_options){
+        .config = box->config,
+        .source = box->source,
+        .ops = &lua_policy_ops,
+        .policy_context = &box->host,
+        .take_signals = lua_toboolean(L, -3),
+        .log_level = log_level_parse(luaL_optstring(L, -2, "info")),
+        .log_format = strcmp(luaL_optstring(L, -1, "text"), "json") == 0 ? LOG_JSON : LOG_TEXT,
+    };
+    lua_settop(L, 3);
+    box->config = NULL; /* the server's from here on */
+    box->source = (struct snapshot_source){0};
+    return box;
+}
+
+static int start(lua_State *L) {
+    struct server_options options;
+    char error[SERVER_ERROR_BYTES];
+    struct server_box *box = prepare(L, &options);
+    box->server = server_start(&options, error);
+    if (!box->server) {
+        lua_pushnil(L);
+        lua_pushstring(L, error);
+        return 2;
+    }
+    remember(box);
+    return 1;
+}
+
+static int check(lua_State *L) {
+    struct server_options options;
+    char error[SERVER_ERROR_BYTES];
+    prepare(L, &options);
+    if (server_check(&options, error)) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    lua_pushnil(L);
+    lua_pushstring(L, error);
+    return 2;
+}
+
+/* --- the system ------------------------------------------------------------------------------------- */
+
+static int fail(lua_State *L, const char *what, int code) {
+    lua_pushnil(L);
+    lua_pushfstring(L, "%s: %s", what, strerror(code));
+    return 2;
+}
+
+static int cores(lua_State *L) {
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    lua_pushinteger(L, n > 0 ? n : 1);
+    return 1;
+}
+
+static int make_folder(lua_State *L) {
+    const char *path = luaL_checkstring(L, 1);
+    struct stat st;
+    if (mkdir(path, 0777) != 0 && !(errno == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode)))
+        return fail(L, path, errno);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int list_folder(lua_State *L) {
+    const char *path = luaL_checkstring(L, 1);
+    DIR *dir = opendir(path);
+    if (!dir)
+        return fail(L, path, errno);
+    lua_newtable(L);
+    struct dirent *entry;
+    for (lua_Integer n = 1; (entry = readdir(dir)) != NULL;) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        lua_pushstring(L, entry->d_name);
+        lua_rawseti(L, -2, n++);
+    }
+    closedir(dir);
+    return 1;
+}
+
+/* Raises the limit of open files to its hard limit. Returns what it is now. */
+static int raise_files(lua_State *L) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return fail(L, "getrlimit", errno);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    getrlimit(RLIMIT_NOFILE, &limit);
+    lua_pushinteger(L, (lua_Integer)limit.rlim_cur);
+    return 1;
+}
+
+static int connect_to(const char *host, const char *port, int *code) {
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
+    int fd = -1;
+    if (getaddrinfo(host, port, &hints, &found) != 0) {
+        *code = EHOSTUNREACH;
+        return -1;
+    }
+    for (struct addrinfo *at = found; at; at = at->ai_next) {
+        fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, 0);
+        if (fd >= 0 && connect(fd, at->ai_addr, at->ai_addrlen) == 0)
+            break;
+        *code = errno;
+        if (fd >= 0)
+            close(fd);
+        fd = -1;
+    }
+    freeaddrinfo(found);
+    return fd;
+}
+
+/* Sends all and reads to the end, each step within the timeout. Returns 0 or an error code. */
+static int exchange_bytes(int fd, struct slice request, struct buf *answer, int timeout_ms) {
+    while (request.len > 0) {
+        ssize_t n = send(fd, request.ptr, request.len, MSG_NOSIGNAL);
+        if (n < 0 && errno != EINTR)
+            break; /* it may have answered before it closed */
+        if (n > 0)
+            request = slice_make(request.ptr + n, request.len - (size_t)n);
+    }
+    for (;;) {
+        struct pollfd wait = {.fd = fd, .events = POLLIN};
+        int ready = poll(&wait, 1, timeout_ms);
+        if (ready == 0)
+            return ETIMEDOUT;
+        if (buf_reserve(answer, 16384) != 0)
+            return ENOMEM;
+        ssize_t n = recv(fd, answer->data + answer->len, 16384, 0);
+        if (n == 0)
+            return 0;
+        if (n > 0)
+            answer->len += (size_t)n;
+        else if (errno != EINTR)
+            return answer->len ? 0 : errno;
+    }
+}
+
+static int push_answer(lua_State *L) {
+    struct buf *b = lua_touserdata(L, 1);
+    lua_pushlstring(L, b->data ? b->data : "", b->len);
+    return 1;
+}
+
+/* http_request(host, port, bytes, timeout_s): the whole answer; or nil, message */
+static int http_request(lua_State *L) {
+    const char *host = luaL_checkstring(L, 1);
+    lua_Integer port = luaL_checkinteger(L, 2);
+    struct slice request;
+    request.ptr = luaL_checklstring(L, 3, &request.len);
+    int timeout_ms = (int)(luaL_optnumber(L, 4, 30) * 1000);
+    char service[16];
+    int code = 0;
+    snprintf(service, sizeof service, "%d", (int)port);
+    int fd = connect_to(host, service, &code);
+    if (fd < 0)
+        return fail(L, "cannot connect", code);
+    struct buf answer = {0};
+    code = exchange_bytes(fd, request, &answer, timeout_ms);
+    close(fd);
+    if (code) {
+        buf_deinit(&answer);
+        return fail(L, "no answer", code);
+    }
+    lua_pushcfunction(L, push_answer);
+    lua_pushlightuserdata(L, &answer);
+    int rc = lua_pcall(L, 1, 1, 0);
+    buf_deinit(&answer);
+    return rc == LUA_OK ? 1 : lua_error(L);
+}
+
+/* --- the module ------------------------------------------------------------------------------------- */
+
+__attribute__((visibility("default"))) int luaopen_sluice_core(lua_State *L);
+
+int luaopen_sluice_core(lua_State *L) {
+    static const luaL_Reg METHODS[] = {{"port", server_port},          {"publish", server_publish}, {"reload", server_reload_method},
+                                       {"stats", server_stats},        {"stop", server_stop_method}, {"wait", server_wait_method},
+                                       {NULL, NULL}};
+    static const luaL_Reg FUNCTIONS[] = {{"start", start},       {"check", check},           {"cores", cores},
+                                         {"mkdir", make_folder}, {"list_dir", list_folder},  {"raise_files", raise_files},
+                                         {"http_request", http_request}, {NULL, NULL}};
+    luaL_newmetatable(L, SERVER_TYPE);
+    luaL_newlib(L, METHODS);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, server_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pushcfunction(L, server_gc);
+    lua_setfield(L, -2, "__close");
+    lua_pop(L, 1);
+    luaL_newlib(L, FUNCTIONS);
+    lua_json_register(L);
+    lua_setfield(L, -2, "json");
+    return 1;
+}

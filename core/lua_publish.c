@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/* Publishing and looking at channels, for scripts and for the host program. */
+#include <errno.h>
+#include <lauxlib.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lua_policy.h"
+#include "server.h"
+
+/* --- for scripts -------------------------------------------------------------------------------- */
+
+/* Publishes what the hooks have let pass: publish(channel, event, data). Returns the id and the subscribers, or nil, why, status. */
+static int core_publish(lua_State *L) {
+    struct policy *p = policy_of(L);
+    struct worker *w = p->worker;
+    struct slice channel, event = {NULL, 0}, data;
+    const char *why;
+    channel.ptr = luaL_checklstring(L, 1, &channel.len);
+    event.ptr = luaL_optlstring(L, 2, "", &event.len);
+    data.ptr = luaL_checklstring(L, 3, &data.len);
+    if (message_check(channel, event, data, &why) != 0) {
+        lua_pushnil(L);
+        lua_pushstring(L, why);
+        lua_pushinteger(L, 400);
+        return 3;
+    }
+    struct message *m = message_new(channel, event, data);
+    struct hub_published published;
+    if (!m)
+        return luaL_error(L, "not enough memory");
+    m->generation = (uint32_t)p->running->generation->number;
+    if (hub_publish(w->hub, m, (int)w->index, wall_ms(), uv_hrtime(), &published) != 0)
+        return luaL_error(L, "not enough memory");
+    char id[MESSAGE_ID_BYTES];
+    lua_pushlstring(L, id, message_id_format(id, published.id));
+    lua_pushinteger(L, (lua_Integer)published.subscribers);
+    return 2;
+}
+
+/* sluice.publish(channel, message, request) */
+static int publish(lua_State *L) {
+    struct policy *p = policy_of(L);
+    policy_check_phase(L, PHASE_HANDLER | PHASE_TASK | PHASE_ON_REQUEST | PHASE_ON_DISCONNECT, "sluice.publish",
+                       "a handler, a task, on_request or on_disconnect");
+    luaL_checktype(L, 1, LUA_TSTRING);
+    luaL_checkany(L, 2);
+    lua_settop(L, 3);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, p->runtime_publish);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, p->running->generation->table);
+    lua_rotate(L, 1, 2);
+    lua_call(L, 4, LUA_MULTRET);
+    return lua_gettop(L);
+}
+
+static void set_id(lua_State *L, const char *name, struct message_id id) {
+    char text[MESSAGE_ID_BYTES];
+    lua_pushlstring(L, text, message_id_format(text, id));
+    lua_setfield(L, -2, name);
+}
+
+/* sluice.channel(name) */
+static int channel(lua_State *L) {
+    struct slice name;
+    struct hub_channel_stats stats;
+    const char *why;
+    name.ptr = luaL_checklstring(L, 1, &name.len);
+    if (message_check_channel(name, &why) != 0)
+        return luaL_argerror(L, 1, why);
+    hub_channel_stats(policy_of(L)->worker->hub, name, wall_ms(), &stats);
+    lua_createtable(L, 0, 5);
+    lua_pushinteger(L, (lua_Integer)stats.subscribers);
+    lua_setfield(L, -2, "subscribers");
+    lua_pushinteger(L, (lua_Integer)stats.messages);
+    lua_setfield(L, -2, "messages");
+    lua_pushinteger(L, (lua_Integer)stats.bytes);
+    lua_setfield(L, -2, "bytes");
+    if (stats.messages) {
+        set_id(L, "oldest", stats.oldest);
+        set_id(L, "newest", stats.newest);
+    }
+    return 1;
+}
+
+void lua_publish_register_core(lua_State *L) {
+    lua_pushcfunction(L, core_publish);
+    lua_setfield(L, -2, "publish");
+}
+
+void lua_publish_register(lua_State *L) {
+    static const luaL_Reg FUNCTIONS[] = {{"publish", publish}, {"channel", channel}, {NULL, NULL}};
+    luaL_setfuncs(L, FUNCTIONS, 0);
+}
+
+/* --- for the host ------------------------------------------------------------------------------- */
+
+/* A publish on its way to a worker and back. Shared by both threads: the last to let go frees it. */
+struct host_publish {
+    struct task task;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    unsigned refs;
+    bool finished, ok;
+    struct buf channel, event, data;
+    char id[MESSAGE_ID_BYTES];
+    uint64_t subscribers;
+    char error[512];
+};
+
+static void host_release(struct host_publish *h) {
+    pthread_mutex_lock(&h->lock);
+    bool last = --h->refs == 0;
+    pthread_mutex_unlock(&h->lock);
+    if (!last)
+        return;
+    buf_deinit(&h->channel);
+    buf_deinit(&h->event);
+    buf_deinit(&h->data);
+    pthread_cond_destroy(&h->changed);
+    pthread_mutex_destroy(&h->lock);
+    free(h);
+}
+
+static void host_answer(struct host_publish *h, bool ok, const char *error) {
+    pthread_mutex_lock(&h->lock);
+    h->finished = true;
+    h->ok = ok;
+    if (error)
+        snprintf(h->error, sizeof h->error, "%s", error);
+    pthread_cond_signal(&h->changed);
+    pthread_mutex_unlock(&h->lock);
+    host_release(h);
+}
+
+static void host_done(struct routine *r, bool ok) {
+    struct host_publish *h = r->context;
+    lua_State *co = r->co;
+    r->done = NULL;
+    if (!ok) {
+        policy_log_error(r->policy, co, "server:publish failed");
+        host_answer(h, false, lua_type(co, -1) == LUA_TSTRING ? lua_tostring(co, -1) : "a hook failed, see the log");
+        return;
+    }
+    if (lua_isnil(co, 1)) {
+        if (policy_is_rejection(co, 2))
+            lua_getfield(co, 2, "error");
+        else
+            lua_pushvalue(co, 2);
+        host_answer(h, false, lua_type(co, -1) == LUA_TSTRING ? lua_tostring(co, -1) : "the message is refused");
+        return;
+    }
+    snprintf(h->id, sizeof h->id, "%s", lua_tostring(co, 1));
+    h->subscribers = (uint64_t)lua_tointeger(co, 2);
+    host_answer(h, true, NULL);
+}
+
+static int push_publish(lua_State *L) {
+    struct host_publish *h = lua_touserdata(L, 1);
+    struct policy *p = policy_of(L);
+    lua_settop(L, 0);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, p->runtime_publish);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, p->running->generation->table);
+    lua_pushlstring(L, h->channel.data, h->channel.len);
+    lua_createtable(L, 0, 2);
+    if (h->event.len) {
+        lua_pushlstring(L, h->event.data, h->event.len);
+        lua_setfield(L, -2, "event");
+    }
+    lua_pushlstring(L, h->data.data ? h->data.data : "", h->data.len);
+    lua_setfield(L, -2, "data");
+    lua_call(L, 3, LUA_MULTRET);
+    return lua_gettop(L);
+}
+
+static void host_run(struct task *task, void *worker) {
+    struct host_publish *h = (struct host_publish *)(void *)task;
+    struct policy *p = ((struct worker *)worker)->policy;
+    struct routine *r = p && p->current ? routine_new(p, p->current, PHASE_TASK) : NULL;
+    if (!r) {
+        host_answer(h, false, "not enough memory");
+        return;
+    }
+    r->done = host_done;
+    r->context = h;
+    lua_pushcfunction(r->co, push_publish);
+    lua_pushlightuserdata(r->co, h);
+    routine_run(r, 1);
+}
+
+static void host_cancel(struct task *task) {
+    host_answer((struct host_publish *)(void *)task, false, "the server has stopped");
+}
+
+static struct host_publish *host_new(struct slice channel_name, struct slice event, struct slice data) {
+    struct host_publish *h = calloc(1, sizeof *h);
+    if (!h)
+        return NULL;
+    h->task = (struct task){NULL, host_run, host_cancel};
+    h->refs = 2;
+    pthread_mutex_init(&h->lock, NULL);
+    pthread_cond_init(&h->changed, NULL);
+    if (buf_append_slice(&h->channel, channel_name) || buf_append_slice(&h->event, event) || buf_append_slice(&h->data, data)) {
+        h->refs = 1;
+        host_release(h);
+        return NULL;
+    }
+    return h;
+}
+
+bool lua_publish_host(struct server *server, struct slice channel_name, struct slice event, struct slice data, char id[MESSAGE_ID_BYTES],
+                      uint64_t *subscribers, char *error, size_t error_size) {
+    struct host_publish *h = host_new(channel_name, event, data);
+    if (!h) {
+        snprintf(error, error_size, "not enough memory");
+        return false;
+    }
+    if (hub_post(server->hub, 0, &h->task) != 0)
+        host_cancel(&h->task);
+    pthread_mutex_lock(&h->lock);
+    while (!h->finished)
+        pthread_cond_wait(&h->changed, &h->lock);
+    bool ok = h->ok;
+    snprintf(id, MESSAGE_ID_BYTES, "%s", h->id);
+    *subscribers = h->subscribers;
+    snprintf(error, error_size, "%s", h->error);
+    pthread_mutex_unlock(&h->lock);
+    host_release(h);
+    return ok;
+}

@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: MIT */
+/* The `request` object of scripts, and what the runtime needs to answer one. */
+#include <errno.h>
+#include <lauxlib.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conn.h"
+#include "http_response.h"
+#include "json.h"
+#include "lua_json.h"
+#include "lua_policy.h"
+
+#define REQUEST_TYPE "sluice.request"
+
+enum { UV_OPTIONS = 1, UV_PARAMS = 2 };
+
+struct request_box {
+    struct exchange *exchange;
+};
+
+/* --- the userdata ------------------------------------------------------------------------------- */
+
+void lua_request_push(lua_State *L, struct exchange *x) {
+    struct request_box *box = lua_newuserdatauv(L, sizeof *box, 2);
+    box->exchange = x;
+    luaL_setmetatable(L, REQUEST_TYPE);
+}
+
+struct exchange *lua_request_check(lua_State *L, int index) {
+    struct request_box *box = luaL_checkudata(L, index, REQUEST_TYPE);
+    if (!box->exchange)
+        luaL_error(L, "the request is over: keep what you need of it in locals");
+    return box->exchange;
+}
+
+void lua_request_clear(lua_State *L, int index) {
+    struct request_box *box = lua_touserdata(L, index);
+    if (box)
+        box->exchange = NULL;
+}
+
+static void push_slice(lua_State *L, struct slice s) {
+    lua_pushlstring(L, s.len ? s.ptr : "", s.len);
+}
+
+/* --- errors that are answers -------------------------------------------------------------------- */
+
+/* Pushes what sluice.reject(status, text) makes. */
+static void push_rejection(lua_State *L, int status, const char *text) {
+    lua_createtable(L, 0, 2);
+    lua_pushinteger(L, status);
+    lua_setfield(L, -2, "status");
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, "error");
+    luaL_setmetatable(L, "sluice.rejection");
+}
+
+int policy_refuse(lua_State *L, int status, const char *text) {
+    push_rejection(L, status, text);
+    return lua_error(L);
+}
+
+/* --- query, header, cookie ---------------------------------------------------------------------- */
+
+/* A buffer that Lua frees, whatever raises. */
+static int free_scratch(lua_State *L) {
+    buf_deinit(lua_touserdata(L, 1));
+    return 0;
+}
+
+static struct buf *push_scratch(lua_State *L) {
+    struct buf *b = lua_newuserdatauv(L, sizeof *b, 0);
+    buf_init(b);
+    if (luaL_newmetatable(L, "sluice.scratch")) {
+        lua_pushcfunction(L, free_scratch);
+        lua_setfield(L, -2, "__gc");
+    }
+    lua_setmetatable(L, -2);
+    return b;
+}
+
+static void decode(lua_State *L, struct slice text, struct buf *out) {
+    buf_clear(out);
+    int rc = http_percent_decode(text, true, out);
+    if (rc == -EINVAL)
+        policy_refuse(L, 400, "the query has a '%' that two hex digits do not follow");
+    if (rc)
+        luaL_error(L, "not enough memory");
+}
+
+/* Calls back for each value of query parameter `name`. Pushes the first, or fills a table with all. */
+static int query(lua_State *L, bool all) {
+    struct exchange *x = lua_request_check(L, 1);
+    struct slice wanted;
+    wanted.ptr = luaL_checklstring(L, 2, &wanted.len);
+    struct slice rest = x->request.query, name, value;
+    struct buf *scratch = push_scratch(L);
+    lua_Integer n = 0;
+    if (all)
+        lua_newtable(L);
+    while (http_query_next(&rest, &name, &value)) {
+        decode(L, name, scratch);
+        if (!slice_equal(buf_slice(scratch), wanted))
+            continue;
+        decode(L, value, scratch);
+        push_slice(L, buf_slice(scratch));
+        if (!all)
+            return 1;
+        lua_rawseti(L, -2, ++n);
+    }
+    if (!all)
+        lua_pushnil(L);
+    return 1;
+}
+
+static int request_query(lua_State *L) {
+    return query(L, false);
+}
+
+static int request_query_all(lua_State *L) {
+    return query(L, true);
+}
+
+static int request_header(lua_State *L) {
+    struct exchange *x = lua_request_check(L, 1);
+    const char *name = luaL_checkstring(L, 2);
+    struct slice value;
+    if (!http_request_field(&x->request, name, &value)) {
+        lua_pushnil(L);
+        return 1;
+    }
+    struct buf *joined = push_scratch(L);
+    if (http_request_field_join(&x->request, name, joined) != 0)
+        return luaL_error(L, "not enough memory");
+    push_slice(L, buf_slice(joined));
+    return 1;
+}
+
+static int request_cookie(lua_State *L) {
+    struct exchange *x = lua_request_check(L, 1);
+    struct slice name, value;
+    name.ptr = luaL_checklstring(L, 2, &name.len);
+    if (http_request_cookie(&x->request, name, &value))
+        push_slice(L, value);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
+static int request_param(lua_State *L) {
+    lua_request_check(L, 1);
+    luaL_checkstring(L, 2);
+    if (lua_getiuservalue(L, 1, UV_PARAMS) != LUA_TTABLE)
+        return 1;
+    lua_pushvalue(L, 2);
+    lua_rawget(L, -2);
+    return 1;
+}
+
+static int request_json(lua_State *L) {
+    struct exchange *x = lua_request_check(L, 1);
+    return lua_json_push(L, buf_slice(&x->request.body));
+}
+
+static int request_respond_header(lua_State *L) {
+    struct exchange *x = lua_request_check(L, 1);
+    struct slice name, value;
+    name.ptr = luaL_checklstring(L, 2, &name.len);
+    value.ptr = luaL_checklstring(L, 3, &value.len);
+    switch (exchange_add_field(x, name, value)) {
+    case 0: return 0;
+    case -EALREADY: return luaL_error(L, "respond_header: the head of the answer has gone out already");
+    case -EINVAL: return luaL_error(L, "respond_header: '%s' is no field name and value that can be sent (the server itself writes framing, Connection and Date)", name.ptr);
+    default: return luaL_error(L, "not enough memory");
+    }
+}
+
+/* --- the message that a request carries ----------------------------------------------------------- */
+
+struct publication {
+    struct buf channel, event, data;
+    bool has_event, has_data;
+};
+
+/* A JSON member: returns a sentence where it is wrong. */
+static const char *take_member(struct slice key, const struct json_value *value, struct publication *p, struct buf *name) {
+    struct buf *into = NULL;
+    buf_clear(name);
+    if (json_unescape(key, name) != 0)
+        return "not enough memory";
+    struct slice member = buf_slice(name);
+    if (slice_is(member, "channel"))
+        into = &p->channel;
+    else if (slice_is(member, "event"))
+        into = &p->event;
+    else if (!slice_is(member, "data"))
+        return "unknown member; a publish has channel, event and data";
+    if (into && value->type != JSON_STRING)
+        return into == &p->channel ? "channel must be a string" : "event must be a string";
+    if (!into && p->has_data)
+        return "data is there twice";
+    if (into && into->data)
+        return into == &p->channel ? "channel is there twice" : "event is there twice";
+    if (!into) {
+        p->has_data = true;
+        into = &p->data;
+    }
+    if (buf_reserve(into, 1) != 0)
+        return "not enough memory";
+    int rc = value->type == JSON_STRING ? json_unescape(value->text, into) : buf_append_slice(into, value->text);
+    return rc ? "not enough memory" : NULL;
+}
+
+/* Reads {"channel","event","data"}; data that is no string keeps its own text, byte for byte. */
+static const char *read_json(struct slice body, struct publication *p, struct buf *name) {
+    struct json_reader r = {0};
+    struct json_value value;
+    struct slice key;
+    json_open(&r, body);
+    if (json_enter(&r, &value) != 0)
+        return r.error;
+    if (value.type != JSON_OBJECT)
+        return "the body must be a JSON object with channel, event and data";
+    int rc;
+    for (bool first = true; (rc = json_next(&r, true, first, &key)) == 1; first = false) {
+        struct slice member = key;
+        if (json_read(&r, &value) != 0)
+            return r.error;
+        const char *problem = take_member(member, &value, p, name);
+        if (problem)
+            return problem;
+    }
+    if (rc < 0 || json_close(&r) != 0)
+        return r.error;
+    return p->has_data ? NULL : "data is missing";
+}
+
+static const char *read_query(struct exchange *x, struct publication *p, struct buf *name) {
+    struct slice rest = x->request.query, key, value;
+    while (http_query_next(&rest, &key, &value)) {
+        buf_clear(name);
+        if (http_percent_decode(key, true, name) != 0)
+            return "the query has a '%' that two hex digits do not follow";
+        struct buf *into = slice_is(buf_slice(name), "channel") ? &p->channel : slice_is(buf_slice(name), "event") ? &p->event : NULL;
+        if (!into)
+            continue;
+        if (into->data)
+            return into == &p->channel ? "channel is there twice; publish to each channel by itself" : "event is there twice";
+        if (buf_reserve(into, 1) != 0)
+            return "not enough memory";
+        if (http_percent_decode(value, true, into) != 0)
+            return "the query has a '%' that two hex digits do not follow";
+    }
+    return NULL;
+}
+
+static bool is_json(struct exchange *x) {
+    struct slice type;
+    if (!http_request_field(&x->request, "Content-Type", &type))
+        return false;
+    size_t len = 0;
+    while (len < type.len && type.ptr[len] != ';' && type.ptr[len] != ' ' && type.ptr[len] != '\t')
+        len++;
+    return slice_equal_nocase(slice_make(type.ptr, len), slice_of("application/json"));
+}
+
+static int request_message(lua_State *L) {
+    struct exchange *x = lua_request_check(L, 1);
+    struct buf *channel = push_scratch(L), *event = push_scratch(L), *data = push_scratch(L), *name = push_scratch(L);
+    struct publication p = {0};
+    bool json = is_json(x);
+    const char *problem = json ? read_json(buf_slice(&x->request.body), &p, name) : read_query(x, &p, name);
+    *channel = p.channel; /* from here on Lua frees them */
+    *event = p.event;
+    *data = p.data;
+    if (problem) {
+        lua_pushnil(L);
+        lua_pushstring(L, problem);
+        return 2;
+    }
+    lua_createtable(L, 0, 3);
+    push_slice(L, channel->data ? buf_slice(channel) : slice_of("default"));
+    lua_setfield(L, -2, "channel");
+    if (event->len) {
+        push_slice(L, buf_slice(event));
+        lua_setfield(L, -2, "event");
+    }
+    push_slice(L, json ? buf_slice(data) : buf_slice(&x->request.body));
+    lua_setfield(L, -2, "data");
+    return 1;
+}
+
+/* --- fields ------------------------------------------------------------------------------------- */
+
+static int push_property(lua_State *L, struct exchange *x, const char *name) {
+    struct http_request *r = &x->request;
+    char address[ADDRESS_TEXT_BYTES];
+    if (strcmp(name, "method") == 0) {
+        push_slice(L, r->method_name);
+    } else if (strcmp(name, "path") == 0) {
+        push_slice(L, r->path);
+    } else if (strcmp(name, "body") == 0) {
+        push_slice(L, buf_slice(&r->body));
+    } else if (strcmp(name, "id") == 0) {
+        lua_pushstring(L, x->id);
+    } else if (strcmp(name, "ip") == 0) {
+        exchange_address(x, address);
+        lua_pushstring(L, address);
+    } else if (strcmp(name, "user") == 0) {
+        if (x->has_user)
+            push_slice(L, buf_slice(&x->user));
+        else
+            lua_pushnil(L);
+    } else if (strcmp(name, "options") == 0) {
+        lua_getiuservalue(L, 1, UV_OPTIONS);
+    } else {
+        return luaL_error(L, "a request has no '%s'; see doc/reference.md", name);
+    }
+    return 1;
+}
+
+static int request_index(lua_State *L) {
+    luaL_checkudata(L, 1, REQUEST_TYPE);
+    const char *name = luaL_checkstring(L, 2);
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
+        return 1;
+    return push_property(L, lua_request_check(L, 1), name);
+}
+
+static int request_newindex(lua_State *L) {
+    struct exchange *x = lua_request_check(L, 1);
+    const char *name = luaL_checkstring(L, 2);
+    if (strcmp(name, "user") != 0)
+        return luaL_error(L, "request.%s cannot be set; request.user can", name);
+    buf_clear(&x->user);
+    x->has_user = !lua_isnil(L, 3);
+    if (!x->has_user)
+        return 0;
+    struct slice user;
+    if (lua_type(L, 3) != LUA_TSTRING)
+        return luaL_error(L, "request.user must be a string or nil, not a %s", luaL_typename(L, 3));
+    user.ptr = lua_tolstring(L, 3, &user.len);
+    if (user.len > EXCHANGE_USER_BYTES)
+        return luaL_error(L, "request.user may have at most %d bytes", EXCHANGE_USER_BYTES);
+    if (buf_append_slice(&x->user, user) != 0)
+        return luaL_error(L, "not enough memory");
+    return 0;
+}
+
+static int request_tostring(lua_State *L) {
+    struct request_box *box = luaL_checkudata(L, 1, REQUEST_TYPE);
+    if (!box->exchange)
+        lua_pushliteral(L, "request (over)");
+    else
+        lua_pushfstring(L, "request %s", box->exchange->id);
+    return 1;
+}
+
+/* --- answering (for the runtime) ------------------------------------------------------------------ */
+
+void lua_request_detach(lua_State *L, struct exchange *x) {
+    struct routine *r = x->task;
+    if (r) {
+        r->exchange = NULL;
+        x->task = NULL;
+        if (r->request_ref != LUA_NOREF) {
+            lua_rawgeti(L, LUA_REGISTRYINDEX, r->request_ref);
+            lua_request_clear(L, -1);
+            lua_pop(L, 1);
+        }
+    }
+}
+
+/* Appends the table of fields at `index`; returns true where it has a Content-Type. Raises for what cannot be sent. */
+static bool add_fields(lua_State *L, int index, struct buf *out) {
+    bool has_type = false;
+    if (!lua_istable(L, index))
+        return false;
+    lua_pushnil(L);
+    while (lua_next(L, index)) {
+        if (lua_type(L, -2) != LUA_TSTRING || (!lua_isstring(L, -1) && !lua_isnumber(L, -1)))
+            luaL_error(L, "headers: names and values are strings");
+        struct slice name, value;
+        lua_pushvalue(L, -1); /* lua_tolstring would turn a number in the table into a string */
+        name.ptr = lua_tolstring(L, -3, &name.len);
+        value.ptr = lua_tolstring(L, -1, &value.len);
+        if (exchange_field_reserved(name) || http_response_field(out, name, value) != 0)
+            luaL_error(L, "headers: '%s' is no field name and value that can be sent (the server itself writes framing, Connection and Date)", name.ptr);
+        has_type = has_type || slice_equal_nocase(name, slice_of("Content-Type"));
+        lua_pop(L, 2);
+    }
+    return has_type;
+}
+
+/* respond(request, status, body, headers, content_type) */
+static int core_respond(lua_State *L) {
+    struct exchange *x = lua_request_check(L, 1);
+    lua_Integer status = luaL_checkinteger(L, 2);
+    struct slice body;
+    body.ptr = luaL_checklstring(L, 3, &body.len);
+    lua_settop(L, 5);
+    struct buf *fields = push_scratch(L);
+    bool has_type = add_fields(L, 4, fields);
+    if (!has_type && lua_isstring(L, 5) &&
+        http_response_field_text(fields, "Content-Type", lua_tostring(L, 5)) != 0)
+        return luaL_error(L, "not enough memory");
+    lua_request_detach(L, x);
+    exchange_respond(x, (int)status, buf_slice(fields), body);
+    return 0;
+}
+
+/* Answers with {"error": text} and the fields at `headers` (0: none). */
+static void respond_error(lua_State *L, struct exchange *x, int status, struct slice text, int headers) {
+    struct buf *fields = push_scratch(L), *body = push_scratch(L);
+    bool has_type = headers ? add_fields(L, headers, fields) : false;
+    int rc = has_type ? 0 : http_response_field_text(fields, "Content-Type", "application/json");
+    rc = rc ? rc : buf_append_text(body, "{\"error\":");
+    rc = rc ? rc : json_append_string(body, text);
+    rc = rc ? rc : buf_append_char(body, '}');
+    if (rc)
+        luaL_error(L, "not enough memory");
+    lua_request_detach(L, x);
+    exchange_respond(x, status, buf_slice(fields), buf_slice(body));
+}
+
+/* respond_error(request, status, text, headers) */
+static int core_respond_error(lua_State *L) {
+    struct exchange *x = lua_request_check(L, 1);
+    int status = (int)luaL_checkinteger(L, 2);
+    struct slice text;
+    text.ptr = luaL_checklstring(L, 3, &text.len);
+    respond_error(L, x, status, text, lua_istable(L, 4) ? 4 : 0);
+    return 0;
+}
+
+/* Arguments: rejection, the exchange as light userdata. */
+static int respond_rejection(lua_State *L) {
+    struct exchange *x = lua_touserdata(L, 2);
+    lua_settop(L, 2);
+    lua_getfield(L, 1, "status"); /* 3 */
+    lua_getfield(L, 1, "error");  /* 4 */
+    lua_getfield(L, 1, "headers"); /* 5 */
+    struct slice text;
+    text.ptr = luaL_tolstring(L, 4, &text.len);
+    respond_error(L, x, (int)lua_tointeger(L, 3), text, lua_istable(L, 5) ? 5 : 0);
+    return 0;
+}
+
+void policy_respond_rejection(lua_State *L, int index, struct exchange *x) {
+    index = lua_absindex(L, index);
+    lua_pushcfunction(L, respond_rejection);
+    lua_pushvalue(L, index);
+    lua_pushlightuserdata(L, x);
+    if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
+        policy_log_error(policy_of(L), L, "a rejection cannot be answered");
+        lua_pop(L, 1);
+        exchange_fail(x, 500, "internal error");
+    }
+}
+
+/* respond_rejection(request, rejection) */
+static int core_respond_rejection(lua_State *L) {
+    struct exchange *x = lua_request_check(L, 1);
+    lua_pushcfunction(L, respond_rejection);
+    lua_pushvalue(L, 2);
+    lua_pushlightuserdata(L, x);
+    lua_call(L, 2, 0);
+    return 0;
+}
+
+/* set_route(request, options, params) */
+static int core_set_route(lua_State *L) {
+    luaL_checkudata(L, 1, REQUEST_TYPE);
+    lua_settop(L, 3);
+    lua_setiuservalue(L, 1, UV_PARAMS);
+    lua_setiuservalue(L, 1, UV_OPTIONS);
+    return 0;
+}
+
+/* reject(status, text, headers) */
+int policy_reject(lua_State *L) {
+    lua_Integer status = luaL_checkinteger(L, 1);
+    luaL_argcheck(L, status >= 300 && status <= 599, 1, "a rejection's status is 300 to 599");
+    const char *text = luaL_optstring(L, 2, http_reason((int)status));
+    if (!lua_isnoneornil(L, 3))
+        luaL_checktype(L, 3, LUA_TTABLE);
+    lua_settop(L, 3);
+    push_rejection(L, (int)status, text);
+    lua_pushvalue(L, 3);
+    lua_setfield(L, -2, "headers");
+    return 1;
+}
+
+void lua_request_register_core(lua_State *L) {
+    static const luaL_Reg FUNCTIONS[] = {{"respond", core_respond},
+                                         {"respond_error", core_respond_error},
+                                         {"respond_rejection", core_respond_rejection},
+                                         {"set_route", core_set_route},
+                                         {"reject", policy_reject},
+                                         {NULL, NULL}};
+    luaL_setfuncs(L, FUNCTIONS, 0);
+}
+
+void lua_request_open(lua_State *L) {
+    static const luaL_Reg METHODS[] = {{"query", request_query},
+                                       {"query_all", request_query_all},
+                                       {"header", request_header},
+                                       {"cookie", request_cookie},
+                                       {"param", request_param},
+                                       {"json", request_json},
+                                       {"message", request_message},
+                                       {"respond_header", request_respond_header},
+                                       {NULL, NULL}};
+    luaL_newmetatable(L, REQUEST_TYPE);
+    luaL_newlib(L, METHODS);
+    lua_pushcclosure(L, request_index, 1);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, request_newindex);
+    lua_setfield(L, -2, "__newindex");
+    lua_pushcfunction(L, request_tostring);
+    lua_setfield(L, -2, "__tostring");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    lua_pop(L, 1);
+}

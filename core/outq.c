@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+#include "outq.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+int outq_push(struct outq *q, struct message *m, struct slice bytes, bool begun, bool counted) {
+    struct outq_node *node = malloc(sizeof *node);
+    if (!node)
+        return -ENOMEM;
+    *node = (struct outq_node){
+        .message = message_retain(m),
+        .at = (uint32_t)(bytes.ptr - m->bytes),
+        .len = (uint32_t)bytes.len,
+        .begun = begun,
+        .counted = counted,
+        .own = m->channel_len == 0,
+    };
+    if (q->tail)
+        q->tail->next = node;
+    else
+        q->head = node;
+    q->tail = node;
+    q->bytes += bytes.len;
+    if (counted)
+        q->counted += bytes.len;
+    return 0;
+}
+
+int outq_iov(const struct outq *q, struct iovec *iov, int max) {
+    int n = 0;
+    for (const struct outq_node *node = q->head; node && n < max; node = node->next)
+        iov[n++] = (struct iovec){node->message->bytes + node->at, node->len};
+    return n;
+}
+
+/* Unhooks the node behind `prev` (NULL: the head) and frees it. */
+static void remove_after(struct outq *q, struct outq_node *prev) {
+    struct outq_node *node = prev ? prev->next : q->head;
+    if (prev)
+        prev->next = node->next;
+    else
+        q->head = node->next;
+    if (q->tail == node)
+        q->tail = prev;
+    q->bytes -= node->len;
+    if (node->counted)
+        q->counted -= node->len;
+    message_release(node->message);
+    free(node);
+}
+
+void outq_advance(struct outq *q, size_t count) {
+    while (count && q->head) {
+        struct outq_node *node = q->head;
+        if (count < node->len) {
+            node->at += (uint32_t)count;
+            node->len -= (uint32_t)count;
+            node->begun = true;
+            q->bytes -= count;
+            if (node->counted)
+                q->counted -= count;
+            return;
+        }
+        count -= node->len;
+        remove_after(q, NULL);
+    }
+}
+
+void outq_clear(struct outq *q) {
+    while (q->head)
+        remove_after(q, NULL);
+}
+
+bool outq_drop_oldest(struct outq *q, struct message_id *id) {
+    struct outq_node *prev = NULL;
+    for (struct outq_node *node = q->head; node; prev = node, node = node->next) {
+        if (node->begun || node->own)
+            continue;
+        *id = node->message->id;
+        remove_after(q, prev);
+        return true;
+    }
+    return false;
+}
+
+size_t outq_conflate(struct outq *q, const struct message *m) {
+    size_t dropped = 0;
+    struct outq_node *prev = NULL;
+    struct outq_node *node = q->head;
+    while (node) {
+        struct outq_node *next = node->next;
+        if (!node->begun && !node->own && slice_equal(message_channel(node->message), message_channel(m)) &&
+            slice_equal(message_event(node->message), message_event(m))) {
+            remove_after(q, prev);
+            dropped++;
+        } else {
+            prev = node;
+        }
+        node = next;
+    }
+    return dropped;
+}

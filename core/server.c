@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: MIT */
+#include "server.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "json.h"
+#include "listener.h"
+#include "reload.h"
+
+enum {
+    HOUSE_MS = 1000,
+    SHARED_BYTES = 64 << 20,
+    LIMIT_KEYS = 1 << 20
+};
+
+__attribute__((format(printf, 2, 3))) static void explain(char error[SERVER_ERROR_BYTES], const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(error, SERVER_ERROR_BYTES, format, args);
+    va_end(args);
+}
+
+static void wake_worker(void *context, unsigned worker) {
+    struct server *s = context;
+    uv_async_send(&s->workers[worker]->wake);
+}
+
+/* --- the control thread ------------------------------------------------------------------------- */
+
+void server_worker_ended(struct server *s) {
+    pthread_mutex_lock(&s->lock);
+    s->live--;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+    uv_async_send(&s->command);
+}
+
+struct drain_task {
+    struct task task;
+    uint64_t drain_ms;
+    bool now;
+};
+
+static void run_drain(struct task *task, void *worker) {
+    struct drain_task *drain = (struct drain_task *)(void *)task;
+    if (drain->now)
+        worker_stop(worker);
+    else
+        worker_drain(worker, drain->drain_ms);
+    free(drain);
+}
+
+static void cancel_drain(struct task *task) {
+    free(task);
+}
+
+/* Tells every worker to leave. */
+static void post_drain(struct server *s, bool now, uint64_t drain_ms) {
+    for (unsigned i = 0; i < s->started; i++) {
+        struct drain_task *drain = malloc(sizeof *drain);
+        if (!drain)
+            continue;
+        *drain = (struct drain_task){{NULL, run_drain, cancel_drain}, drain_ms, now};
+        if (hub_post(s->hub, i, &drain->task) != 0)
+            free(drain);
+    }
+}
+
+void server_stop(struct server *s, uint64_t drain_ms) {
+    pthread_mutex_lock(&s->lock);
+    if (s->state == SERVER_RUNNING) {
+        s->stop_wanted = true;
+        s->stop_drain_ms = drain_ms;
+    } else {
+        s->stop_now = true;
+    }
+    pthread_mutex_unlock(&s->lock);
+    uv_async_send(&s->command);
+}
+
+static void begin_to_leave(struct server *s) {
+    pthread_mutex_lock(&s->lock);
+    bool start = s->stop_wanted && s->state == SERVER_RUNNING;
+    bool now = s->stop_now && s->state == SERVER_DRAINING;
+    uint64_t drain_ms = s->stop_drain_ms;
+    if (start)
+        s->state = SERVER_DRAINING;
+    s->stop_now = false;
+    pthread_mutex_unlock(&s->lock);
+    if (start) {
+        atomic_store(&s->draining, true);
+        post_drain(s, false, drain_ms);
+    }
+    if (now)
+        post_drain(s, true, 0);
+}
+
+static void reload_if_asked(struct server *s) {
+    pthread_mutex_lock(&s->lock);
+    bool wanted = s->reload_wanted && s->state == SERVER_RUNNING;
+    uint64_t asked = s->reload_asked;
+    s->reload_wanted = false;
+    pthread_mutex_unlock(&s->lock);
+    if (wanted)
+        reload_run(s);
+    pthread_mutex_lock(&s->lock);
+    s->reload_done = asked;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void end_if_over(struct server *s) {
+    pthread_mutex_lock(&s->lock);
+    bool over = s->live == 0 && s->state != SERVER_ENDED;
+    pthread_mutex_unlock(&s->lock);
+    if (over)
+        uv_stop(&s->loop);
+}
+
+static void on_command(uv_async_t *async) {
+    struct server *s = async->data;
+    begin_to_leave(s);
+    reload_if_asked(s);
+    end_if_over(s);
+}
+
+static void on_house(uv_timer_t *timer) {
+    struct server *s = timer->data;
+    hub_sweep(s->hub, wall_ms());
+}
+
+static void on_signal(uv_signal_t *handle, int signum) {
+    struct server *s = handle->data;
+    if (signum == SIGHUP) {
+        pthread_mutex_lock(&s->lock);
+        s->reload_wanted = true;
+        pthread_mutex_unlock(&s->lock);
+        log_write(&s->log, LOG_INFO, "server", "SIGHUP: reading the scripts anew");
+        uv_async_send(&s->command);
+        return;
+    }
+    pthread_mutex_lock(&s->lock);
+    bool second = s->state != SERVER_RUNNING || s->stop_wanted;
+    if (second)
+        s->status = 128 + signum;
+    pthread_mutex_unlock(&s->lock);
+    if (second) {
+        log_write(&s->log, LOG_WARN, "server", "second signal: ending at once");
+    } else {
+        log_write(&s->log, LOG_INFO, "server", "%s: leaving; streams end over %.3g s", signum == SIGINT ? "SIGINT" : "SIGTERM",
+                  (double)s->config->drain_ms / 1000);
+    }
+    server_stop(s, s->config->drain_ms);
+}
+
+static void close_handle(uv_handle_t *handle, void *context) {
+    (void)context;
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+static void control(void *argument) {
+    struct server *s = argument;
+    uv_run(&s->loop, UV_RUN_DEFAULT);
+    pthread_mutex_lock(&s->lock);
+    s->state = SERVER_ENDED;
+    s->reload_done = s->reload_asked;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static int start_control(struct server *s) {
+    static const int SIGNALS[3] = {SIGTERM, SIGINT, SIGHUP};
+    uv_timer_init(&s->loop, &s->house);
+    s->house.data = s;
+    uv_timer_start(&s->house, on_house, HOUSE_MS, HOUSE_MS);
+    for (int i = 0; s->take_signals && i < 3; i++) {
+        uv_signal_init(&s->loop, &s->signals[i]);
+        s->signals[i].data = s;
+        int rc = uv_signal_start(&s->signals[i], on_signal, SIGNALS[i]);
+        if (rc)
+            return rc;
+    }
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int rc = uv_thread_create(&s->control, control, s);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    s->control_started = rc == 0;
+    return rc;
+}
+
+/* --- starting ----------------------------------------------------------------------------------- */
+
+static void options_free(struct server_options *options) {
+    config_free(options->config);
+    snapshot_source_deinit(&options->source);
+}
+
+/* Everything that needs no thread. */
+static struct server *make(struct server_options *options, char error[SERVER_ERROR_BYTES]) {
+    struct server *s = calloc(1, sizeof *s);
+    explain(error, "not enough memory");
+    if (!s) {
+        options_free(options);
+        return NULL;
+    }
+    s->config = options->config;
+    s->source = options->source;
+    s->ops = options->ops;
+    s->policy_context = options->policy_context;
+    s->take_signals = options->take_signals;
+    s->started_ns = uv_hrtime();
+    log_init(&s->log);
+    atomic_store(&s->log.level, options->log_level);
+    atomic_store(&s->log.format, options->log_format);
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    if (uv_loop_init(&s->loop) != 0 || uv_async_init(&s->loop, &s->command, on_command) != 0)
+        goto fail;
+    s->command.data = s;
+    struct hub_ops ops = {wake_worker, s};
+    s->hub = hub_new(s->config, s->config->workers, &ops, wall_ms());
+    s->shared = shared_dict_new(SHARED_BYTES);
+    s->limits = ratelimit_new(LIMIT_KEYS);
+    s->workers = calloc(s->config->workers, sizeof *s->workers);
+    if (!s->hub || !s->shared || !s->limits || !s->workers)
+        goto fail;
+    return s;
+
+fail:
+    server_free(s);
+    return NULL;
+}
+
+static int start_workers(struct server *s) {
+    for (unsigned i = 0; i < s->config->workers; i++) {
+        struct worker *w = calloc(1, sizeof *w);
+        if (!w)
+            return -ENOMEM;
+        w->server = s;
+        w->config = s->config;
+        w->hub = s->hub;
+        w->log = &s->log;
+        w->ops = s->ops;
+        w->index = i;
+        s->workers[i] = w;
+        pthread_mutex_lock(&s->lock);
+        s->live++;
+        pthread_mutex_unlock(&s->lock);
+        int rc = worker_start(w);
+        if (rc) {
+            pthread_mutex_lock(&s->lock);
+            s->live--;
+            pthread_mutex_unlock(&s->lock);
+            s->workers[i] = NULL;
+            free(w);
+            return rc;
+        }
+        s->started++;
+    }
+    return 0;
+}
+
+struct listen_task {
+    struct task task;
+    int fd;
+};
+
+static void run_listen(struct task *task, void *worker) {
+    struct listen_task *listen_task = (struct listen_task *)(void *)task;
+    struct worker *w = worker;
+    if (worker_listen(w, listen_task->fd) != 0)
+        log_write(w->log, LOG_ERROR, "listen", "worker %u cannot listen: not enough memory", w->index);
+    free(listen_task);
+}
+
+static void cancel_listen(struct task *task) {
+    close(((struct listen_task *)(void *)task)->fd);
+    free(task);
+}
+
+static bool listen_all(struct server *s, struct listen_address *address, char error[SERVER_ERROR_BYTES]) {
+    for (unsigned i = 0; i < s->started; i++) {
+        struct listen_task *task = malloc(sizeof *task);
+        if (!task)
+            return false;
+        int fd = listener_open(address, (unsigned)s->config->stale_ms, error);
+        if (fd < 0) {
+            free(task);
+            return false;
+        }
+        *task = (struct listen_task){{NULL, run_listen, cancel_listen}, fd};
+        if (hub_post(s->hub, i, &task->task) != 0)
+            cancel_listen(&task->task);
+    }
+    s->port = listener_port(address);
+    return true;
+}
+
+static void first_error(const struct policy_error *why, char error[SERVER_ERROR_BYTES]) {
+    if (why->line > 0)
+        explain(error, "%s:%d: %s", why->file, why->line, why->message);
+    else if (why->file[0])
+        explain(error, "%s: %s", why->file, why->message);
+    else
+        explain(error, "%s", why->message);
+}
+
+static bool load_first(struct server *s, char error[SERVER_ERROR_BYTES]) {
+    struct policy_error why;
+    if (start_workers(s) != 0) {
+        explain(error, "cannot start the workers: not enough memory or threads");
+        return false;
+    }
+    if (!reload_load(s, &why)) {
+        first_error(&why, error);
+        return false;
+    }
+    return true;
+}
+
+struct server *server_start(struct server_options *options, char error[SERVER_ERROR_BYTES]) {
+    struct listen_address address;
+    struct server *s = make(options, error);
+    if (!s)
+        return NULL;
+    if (listener_resolve(s->config->host.data, s->config->port, &address, error) != 0 || listener_probe(&address, error) != 0 ||
+        !load_first(s, error) || !listen_all(s, &address, error))
+        goto fail;
+    if (start_control(s) != 0) {
+        explain(error, "cannot start the control thread");
+        goto fail;
+    }
+    return s;
+
+fail:
+    server_free(s);
+    return NULL;
+}
+
+bool server_check(struct server_options *options, char error[SERVER_ERROR_BYTES]) {
+    options->config->workers = 1;
+    struct server *s = make(options, error);
+    if (!s)
+        return false;
+    bool ok = load_first(s, error);
+    server_free(s);
+    return ok;
+}
+
+/* --- for the host ------------------------------------------------------------------------------- */
+
+bool server_reload(struct server *s, struct policy_error *error) {
+    pthread_mutex_lock(&s->lock);
+    uint64_t mine = ++s->reload_asked;
+    s->reload_wanted = true;
+    bool running = s->state == SERVER_RUNNING;
+    pthread_mutex_unlock(&s->lock);
+    *error = (struct policy_error){0};
+    if (!running) {
+        snprintf(error->message, sizeof error->message, "the server is not running");
+        return false;
+    }
+    uv_async_send(&s->command);
+    pthread_mutex_lock(&s->lock);
+    while (s->reload_done < mine && s->state != SERVER_ENDED)
+        pthread_cond_wait(&s->changed, &s->lock);
+    bool ok = !s->reload_failed && s->state == SERVER_RUNNING;
+    if (!ok)
+        *error = s->reload_error;
+    pthread_mutex_unlock(&s->lock);
+    return ok;
+}
+
+bool server_wait(struct server *s, unsigned timeout_ms, int *status) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    pthread_mutex_lock(&s->lock);
+    while (s->state != SERVER_ENDED && pthread_cond_timedwait(&s->changed, &s->lock, &until) == 0)
+        continue;
+    bool ended = s->state == SERVER_ENDED;
+    *status = s->status;
+    pthread_mutex_unlock(&s->lock);
+    return ended;
+}
+
+void server_free(struct server *s) {
+    if (!s)
+        return;
+    if (s->control_started) {
+        server_stop(s, 0);
+        uv_thread_join(&s->control);
+    } else {
+        post_drain(s, true, 0);
+    }
+    for (unsigned i = 0; i < s->started; i++)
+        worker_join(s->workers[i]);
+    free(s->workers);
+    if (s->command.data) {
+        uv_walk(&s->loop, close_handle, NULL);
+        uv_run(&s->loop, UV_RUN_DEFAULT);
+        uv_loop_close(&s->loop);
+    }
+    hub_free(s->hub);
+    shared_dict_free(s->shared);
+    ratelimit_free(s->limits);
+    snapshot_source_deinit(&s->source);
+    config_free(s->config);
+    pthread_cond_destroy(&s->changed);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+/* --- what is told ------------------------------------------------------------------------------- */
+
+void server_metrics(struct server *s, struct metrics *sum, struct metrics_state *state) {
+    struct hub_stats stats;
+    memset(sum, 0, sizeof *sum);
+    for (unsigned i = 0; i < s->config->workers; i++)
+        metrics_sum(sum, &s->workers[i]->metrics);
+    hub_stats(s->hub, &stats);
+    *state = (struct metrics_state){
+        .channels = stats.channels,
+        .history_messages = stats.history_messages,
+        .history_bytes = stats.history_bytes,
+        .workers = s->config->workers,
+        .uptime_s = (double)(uv_hrtime() - s->started_ns) / 1e9,
+    };
+    clock_gettime(CLOCK_REALTIME, &state->now);
+    metrics_add(sum, published, stats.published);
+    pthread_mutex_lock(&s->lock);
+    state->generation = s->generation;
+    state->reload_errors = s->reload_errors;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static int append_reload_error(struct server *s, bool details, struct buf *out) {
+    const struct policy_error *why = &s->reload_error;
+    if (!s->reload_failed)
+        return buf_append_text(out, "null");
+    int rc = buf_append_text(out, "{\"file\":");
+    rc = rc ? rc : json_append_string(out, slice_of(details ? why->file : ""));
+    rc = rc ? rc : buf_appendf(out, ",\"line\":%d,\"message\":", details ? why->line : 0);
+    rc = rc ? rc : json_append_string(out, slice_of(details ? why->message : "the details need an admin token"));
+    rc = rc ? rc : buf_append_text(out, ",\"at\":\"");
+    rc = rc ? rc : metrics_timestamp(out, s->reload_error_at);
+    return rc ? rc : buf_append_text(out, "\"}");
+}
+
+int server_health(struct server *s, bool details, struct buf *out) {
+    pthread_mutex_lock(&s->lock);
+    bool draining = s->state != SERVER_RUNNING || atomic_load(&s->draining);
+    const char *status = draining ? "draining" : s->reload_failed ? "degraded" : "ok";
+    int rc = buf_appendf(out, "{\"status\":\"%s\",\"generation\":%" PRIu64 ",\"loaded\":\"", status, s->generation);
+    rc = rc ? rc : metrics_timestamp(out, s->loaded);
+    rc = rc ? rc : buf_append_text(out, "\",\"reload_error\":");
+    rc = rc ? rc : append_reload_error(s, details, out);
+    rc = rc ? rc : buf_append_text(out, ",\"redis\":null}");
+    pthread_mutex_unlock(&s->lock);
+    return rc ? rc : (draining ? 503 : 200);
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/* A server: workers, hub, and the control thread that reloads, drains, keeps house and takes signals where it was asked to. Several can run in one process. */
+#ifndef SLUICE_SERVER_H
+#define SLUICE_SERVER_H
+
+#include <pthread.h>
+#include <uv.h>
+
+#include "config.h"
+#include "hub.h"
+#include "log.h"
+#include "metrics.h"
+#include "policy.h"
+#include "ratelimit.h"
+#include "shared_dict.h"
+#include "snapshot.h"
+#include "worker.h"
+
+enum { SERVER_ERROR_BYTES = 2048 };
+
+enum server_state { SERVER_RUNNING, SERVER_DRAINING, SERVER_ENDED };
+
+struct server {
+    struct config *config;
+    struct log log;
+    struct hub *hub;
+    struct shared_dict *shared;
+    struct ratelimit *limits;
+    const struct policy_ops *ops;
+    void *policy_context;
+    struct snapshot_source source; /* where scripts are read from */
+    unsigned port;
+    uint64_t started_ns;
+
+    struct worker **workers;
+    unsigned started; /* workers whose thread runs */
+    atomic_size_t connections;
+    atomic_bool draining;
+
+    uv_thread_t control;
+    uv_loop_t loop;
+    uv_async_t command;
+    uv_timer_t house;
+    uv_signal_t signals[3];
+    bool take_signals;
+    bool control_started;
+
+    pthread_mutex_t lock; /* guards all below */
+    pthread_cond_t changed;
+    enum server_state state;
+    int status; /* exit status */
+    unsigned live; /* workers that have not ended */
+    bool stop_now, stop_wanted, reload_wanted;
+    uint64_t stop_drain_ms;
+    uint64_t reload_asked, reload_done;
+    uint64_t generation;
+    struct timespec loaded;
+    bool reload_failed; /* the last attempt was refused: `reload_error` says why */
+    struct policy_error reload_error;
+    struct timespec reload_error_at;
+    uint64_t reload_errors;
+};
+
+struct server_options {
+    struct config *config; /* taken over, in failure too */
+    const struct policy_ops *ops;
+    void *policy_context;
+    struct snapshot_source source; /* taken over */
+    bool take_signals;             /* SIGTERM, SIGINT, SIGHUP */
+    int log_level, log_format;
+};
+
+/* Loads the policy, binds and starts. Returns a running server, or NULL with one clear line in `error`. */
+struct server *server_start(struct server_options *options, char error[SERVER_ERROR_BYTES]);
+
+/* Loads the policy as server_start would and lets it go again. Returns true, or false with one line in `error`. */
+bool server_check(struct server_options *options, char error[SERVER_ERROR_BYTES]);
+
+/* Reads the scripts anew. Waits until they are in force or refused. Returns true, or false with `error` filled. */
+bool server_reload(struct server *s, struct policy_error *error);
+
+/* Begins to leave: listeners close, streams are ended over `drain_ms`. Returns at once; server_wait tells the end. */
+void server_stop(struct server *s, uint64_t drain_ms);
+
+/* Waits until the server has ended, at most `timeout_ms`. Returns true and the exit status once it has. */
+bool server_wait(struct server *s, unsigned timeout_ms, int *status);
+
+/* Ends the server where it still runs, at once, and frees it. */
+void server_free(struct server *s);
+
+/* Sums the workers' counts; safe from any thread. */
+void server_metrics(struct server *s, struct metrics *sum, struct metrics_state *state);
+
+/* Appends the body of /health; `details` says whether errors are shown in full. Returns the HTTP status, or -ENOMEM. */
+int server_health(struct server *s, bool details, struct buf *out);
+
+/* Called by a worker whose loop has ended. */
+void server_worker_ended(struct server *s);
+
+#endif

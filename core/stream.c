@@ -1,0 +1,650 @@
+/* SPDX-License-Identifier: MIT */
+#include "stream.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "conn.h"
+#include "exchange.h"
+#include "json.h"
+#include "server.h"
+#include "sse.h"
+#include "worker.h"
+
+enum {
+    DELIVER_BATCH = 64,
+    REPLAY_BATCH = 64,
+    REPLAY_BYTES = 64 * 1024,
+    STREAM_ROOM = 64 * 1024 /* what a handler may have queued before send waits */
+};
+
+const char *stream_end_name(enum stream_end end) {
+    static const char *const NAMES[] = {"left",    "finished", "closed",   "error", "slow",     "stale",
+                                        "expired", "drained",  "reloaded", "abuse", "no memory"};
+    return NAMES[end];
+}
+
+static struct stream *stream_of(struct subscriber *sub) {
+    return list_entry(sub, struct stream, sub);
+}
+
+/* --- life --------------------------------------------------------------------------------------- */
+
+struct stream *stream_new(struct exchange *x) {
+    struct worker *w = x->worker;
+    struct stream *s = calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    list_init(&s->sub.all_node);
+    list_init(&s->ended);
+    s->worker = w;
+    s->conn = x->conn;
+    s->exchange = x;
+    s->id = worker_random(w);
+    s->chunked = x->request.minor > 0;
+    s->opening = w->config->opening;
+    x->stream = s;
+    w->streams++;
+    return s;
+}
+
+/* Takes the stream's subscriptions out of the registry and the hub. */
+static void unlink_all(struct stream *s) {
+    struct worker *w = s->worker;
+    struct hub_channel *gone[DELIVER_BATCH];
+    size_t n = 0;
+    while (s->sub.subs) {
+        struct subscription *sub = s->sub.subs;
+        struct channel *ch = sub->channel;
+        s->sub.subs = sub->next;
+        if (s->begun) {
+            channel_unlink(ch, &sub->node);
+            gone[n++] = ch->hub;
+        }
+        registry_close_unused(&w->registry, ch);
+        filter_release(sub->filter);
+        free(sub);
+        if (n == DELIVER_BATCH) {
+            hub_unsubscribe(w->hub, w->index, gone, n);
+            n = 0;
+        }
+    }
+    if (s->begun) {
+        channel_unlink(w->registry.all, &s->sub.all_node);
+        struct hub_channel *all = hub_all(w->hub);
+        hub_unsubscribe(w->hub, w->index, &all, 1);
+    }
+    if (n)
+        hub_unsubscribe(w->hub, w->index, gone, n);
+}
+
+void stream_free(struct stream *s) {
+    struct worker *w = s->worker;
+    struct exchange *x = s->exchange;
+    if (x) {
+        w->ops->abandon(w->policy, x);
+        s->exchange = NULL;
+        x->stream = NULL;
+        x->conn->exchange = NULL;
+        exchange_free(x);
+    }
+    if (s->begun) {
+        metrics_add(&w->metrics, streams_open, -1);
+        if (s->end != STREAM_LEFT && s->end != STREAM_FINISHED && s->end != STREAM_CLOSED && s->end != STREAM_DRAINED &&
+            s->end != STREAM_EXPIRED && s->end != STREAM_RELOADED)
+            metrics_add(&w->metrics, stream_errors, 1);
+        w->ops->closed(w->policy, s, stream_end_name(s->end));
+    }
+    w->ops->forget(w->policy, s);
+    unlink_all(s);
+    list_unlink(&s->ended);
+    w->streams--;
+    free(s->user);
+    free(s);
+}
+
+void stream_detach(struct stream *s) {
+    s->sub.state = SUBSCRIBER_CLOSED;
+    if (s->conn) {
+        s->conn->stream = NULL;
+        s->conn = NULL;
+    }
+    if (list_empty(&s->ended))
+        list_append(&s->worker->ended, &s->ended);
+}
+
+/* --- subscribing -------------------------------------------------------------------------------- */
+
+static struct subscription **find(const struct stream *s, struct slice name) {
+    struct subscription **at = (struct subscription **)(uintptr_t)&s->sub.subs;
+    while (*at && !slice_equal(slice_make((*at)->channel->name, (*at)->channel->name_len), name))
+        at = &(*at)->next;
+    return at;
+}
+
+bool stream_subscribed(const struct stream *s, struct slice name) {
+    return *find(s, name) != NULL;
+}
+
+int stream_subscribe(struct stream *s, struct slice name, struct filter *filter) {
+    struct worker *w = s->worker;
+    if (!s->conn)
+        return -EPIPE;
+    struct subscription **at = find(s, name);
+    if (*at || slice_is(name, REGISTRY_ALL))
+        return 0;
+    if (s->sub_count >= w->config->channels_per_stream)
+        return -E2BIG;
+    struct hub_source source = {.name = name, .hash = hub_hash(w->hub, name)};
+    struct subscription *sub = calloc(1, sizeof *sub);
+    struct channel *ch = registry_open(&w->registry, source.hash, name);
+    if (!sub || !ch)
+        goto fail;
+    list_init(&sub->node);
+    sub->channel = ch;
+    sub->subscriber = &s->sub;
+    sub->filter = filter ? filter_retain(filter) : NULL;
+    if (s->begun) {
+        if (hub_subscribe_later(w->hub, w->index, &source) != 0)
+            goto fail;
+        ch->hub = source.channel;
+        sub->since = source.since;
+        channel_link(ch, &sub->node);
+    }
+    *at = sub;
+    s->sub_count++;
+    return 0;
+
+fail:
+    if (sub)
+        filter_release(sub->filter);
+    free(sub);
+    if (ch)
+        registry_close_unused(&w->registry, ch);
+    return -ENOMEM;
+}
+
+bool stream_unsubscribe(struct stream *s, struct slice name) {
+    struct subscription **at = find(s, name);
+    struct subscription *sub = *at;
+    if (!sub)
+        return false;
+    struct worker *w = s->worker;
+    *at = sub->next;
+    s->sub_count--;
+    if (s->begun) {
+        struct hub_channel *gone = sub->channel->hub;
+        channel_unlink(sub->channel, &sub->node);
+        hub_unsubscribe(w->hub, w->index, &gone, 1);
+    }
+    registry_close_unused(&w->registry, sub->channel);
+    filter_release(sub->filter);
+    free(sub);
+    return true;
+}
+
+/* --- beginning ---------------------------------------------------------------------------------- */
+
+/* The stream's channels as the hub reads them: sources[0] is `sluice.all`. NULL: no memory. */
+static struct hub_source *sources_of(struct stream *s, size_t *count) {
+    struct worker *w = s->worker;
+    struct hub_source *sources = worker_sources(w, s->sub_count + 1u);
+    if (!sources)
+        return NULL;
+    sources[0] = (struct hub_source){.name = slice_of(REGISTRY_ALL), .channel = hub_all(w->hub), .since = s->all_since};
+    size_t n = 1;
+    for (struct subscription *sub = s->sub.subs; sub; sub = sub->next) {
+        struct channel *ch = sub->channel;
+        sources[n++] = (struct hub_source){
+            .name = slice_make(ch->name, ch->name_len), .hash = ch->by_name.hash, .channel = ch->hub, .since = sub->since};
+    }
+    *count = n;
+    return sources;
+}
+
+/* Takes back what the hub has written into the sources. */
+static void sources_back(struct stream *s, const struct hub_source *sources) {
+    size_t n = 1;
+    s->all_since = sources[0].since;
+    for (struct subscription *sub = s->sub.subs; sub; sub = sub->next, n++) {
+        sub->since = sources[n].since;
+        sub->channel->hub = sources[n].channel;
+    }
+}
+
+static int append_id_member(struct buf *out, const char *name, bool known, struct message_id id) {
+    char text[MESSAGE_ID_BYTES];
+    if (!known)
+        return buf_appendf(out, "\"%s\":null,", name);
+    message_id_format(text, id);
+    return buf_appendf(out, "\"%s\":\"%s\",", name, text);
+}
+
+/* The event that says that history does not reach back to where the client was. */
+static int append_gap(struct buf *out, struct slice requested, const struct hub_gap *gap, const struct hub_source *sources, size_t count) {
+    struct buf data = {0};
+    char id[MESSAGE_ID_BYTES];
+    size_t id_len = message_id_format(id, gap->id);
+    int rc = buf_append_text(&data, "{\"requested\":");
+    if (requested.ptr)
+        rc = rc ? rc : json_append_string(&data, requested);
+    else
+        rc = rc ? rc : buf_append_text(&data, "null");
+    rc = rc ? rc : buf_append_char(&data, ',');
+    rc = rc ? rc : append_id_member(&data, "oldest", gap->any_kept, gap->oldest);
+    rc = rc ? rc : append_id_member(&data, "newest", gap->any_kept, gap->newest);
+    rc = rc ? rc : buf_append_text(&data, "\"channels\":[");
+    bool first = true;
+    for (size_t i = 0; i < count; i++) {
+        if (!sources[i].gap)
+            continue;
+        rc = rc ? rc : (first ? 0 : buf_append_char(&data, ','));
+        rc = rc ? rc : json_append_string(&data, sources[i].name);
+        first = false;
+    }
+    rc = rc ? rc : buf_append_text(&data, "]}");
+    rc = rc ? rc : sse_append_event(out, slice_make(id, id_len), slice_of("sluice.gap"), buf_slice(&data));
+    buf_deinit(&data);
+    return rc;
+}
+
+static int append_opening(struct stream *s, struct buf *out, struct message_id at) {
+    struct worker *w = s->worker;
+    char id[MESSAGE_ID_BYTES];
+    char data[64];
+    size_t id_len = message_id_format(id, at);
+    snprintf(data, sizeof data, "{\"stream\":\"%016" PRIx64 "\"}", s->id);
+    int rc = buf_appendf(out, "retry: %" PRIu64 "\n", worker_spread(w, w->config->retry_ms));
+    return rc ? rc : sse_append_event(out, slice_make(id, id_len), slice_of("sluice.open"), slice_of(data));
+}
+
+static int append_head(struct stream *s, struct exchange *x, struct buf *out) {
+    int rc = http_response_begin(out, 200, worker_date(s->worker));
+    rc = rc ? rc : http_response_field_text(out, "Content-Type", "text/event-stream");
+    rc = rc ? rc : http_response_field_text(out, "Cache-Control", "no-cache, no-transform");
+    rc = rc ? rc : http_response_field_text(out, "X-Accel-Buffering", "no");
+    rc = rc ? rc : http_response_field_text(out, "Connection", "close");
+    if (s->chunked)
+        rc = rc ? rc : http_response_field_text(out, "Transfer-Encoding", "chunked");
+    rc = rc ? rc : buf_append_slice(out, buf_slice(&x->fields));
+    return rc ? rc : http_response_end(out);
+}
+
+/* Puts chunk framing around what was appended since `from`. */
+static int close_chunk(struct buf *out, size_t from) {
+    char head[24];
+    size_t len = out->len - from;
+    if (len == 0)
+        return 0;
+    int n = snprintf(head, sizeof head, "%zx\r\n", len);
+    int rc = buf_reserve(out, (size_t)n + 2);
+    if (rc)
+        return rc;
+    memmove(out->data + from + n, out->data + from, len);
+    memcpy(out->data + from, head, (size_t)n);
+    out->len += (size_t)n;
+    return buf_append(out, "\r\n", 2);
+}
+
+int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, struct slice requested) {
+    struct worker *w = s->worker;
+    struct hub_joined joined;
+    size_t count;
+    struct hub_source *sources = sources_of(s, &count);
+    if (!sources || hub_subscribe(w->hub, w->index, sources, count, start, wall_ms(), &joined) != 0)
+        return -ENOMEM;
+    sources_back(s, sources);
+    for (struct subscription *sub = s->sub.subs; sub; sub = sub->next)
+        channel_link(sub->channel, &sub->node);
+    channel_link(w->registry.all, &s->sub.all_node);
+    s->begun = true;
+    s->sub.position = joined.position;
+    s->sub.state = joined.live ? SUBSCRIBER_LIVE : SUBSCRIBER_REPLAYING;
+    s->opened_ms = s->sent_ms = worker_now(w);
+    s->replayed = start.kind == HUB_AFTER || start.kind == HUB_NONSENSE;
+
+    struct buf out = {0};
+    int rc = append_head(s, x, &out);
+    size_t body = out.len;
+    if (s->opening)
+        rc = rc ? rc : append_opening(s, &out, joined.opening);
+    if (joined.gap.found) {
+        rc = rc ? rc : append_gap(&out, requested, &joined.gap, sources, count);
+        metrics_add(&w->metrics, gaps, 1);
+    }
+    if (s->chunked)
+        rc = rc ? rc : close_chunk(&out, body);
+
+    x->answered = true;
+    metrics_add(&w->metrics, streams_opened, 1);
+    metrics_add(&w->metrics, streams_open, 1);
+    if (s->replayed)
+        metrics_add(&w->metrics, reconnections, 1);
+    struct conn *c = s->conn;
+    c->stream = s;
+    if (rc)
+        stream_close(s, STREAM_NO_MEMORY);
+    else
+        conn_send(c, buf_slice(&out), slice_make(NULL, 0));
+    buf_deinit(&out);
+    if (!s->conn)
+        return 0;
+    conn_begin_stream(c);
+    if (s->conn) {
+        stream_on_timer(s, worker_now(w));
+        if (s->sub.state == SUBSCRIBER_REPLAYING)
+            conn_make_ready(c);
+    }
+    return 0;
+}
+
+/* --- delivering --------------------------------------------------------------------------------- */
+
+/* The queue's rule for a channel. */
+static enum slow_rule rule_of(const struct stream *s, const struct subscription *sub) {
+    const struct channel_rule *rule = NULL;
+    if (sub)
+        rule = config_rule(s->worker->config, slice_make(sub->channel->name, sub->channel->name_len));
+    return rule ? rule->slow : SLOW_DISCONNECT;
+}
+
+/* Makes room in a queue that is at its limit, by the channel's rule. Returns false where the stream was closed instead. */
+static bool make_room(struct stream *s, const struct message *m, size_t len, const struct subscription *sub) {
+    struct worker *w = s->worker;
+    struct outq *q = &s->conn->out;
+    size_t limit = w->config->queue_bytes;
+    enum slow_rule rule = rule_of(s, sub);
+    size_t before = q->bytes;
+    if (rule == SLOW_CONFLATE)
+        metrics_add(&w->metrics, slow_dropped, outq_conflate(q, m));
+    while (rule != SLOW_DISCONNECT && q->counted && q->counted + len > limit) {
+        struct message_id id;
+        if (!outq_drop_oldest(q, &id))
+            break;
+        metrics_add(&w->metrics, slow_dropped, 1);
+    }
+    metrics_add(&w->metrics, queue_bytes, q->bytes - before);
+    if (q->counted == 0 || q->counted + len <= limit)
+        return true;
+    metrics_add(&w->metrics, slow_disconnected, 1);
+    stream_close(s, STREAM_SLOW);
+    return false;
+}
+
+/* One message on its way to one stream. */
+struct delivery {
+    struct message *message;
+    struct subscription *subscription;
+    bool replayed;
+};
+
+/* What this stream gets of a message: itself (a new reference), an edited one, or NULL. */
+static struct message *pick(struct stream *s, const struct delivery *d, bool shapes) {
+    struct worker *w = s->worker;
+    const struct filter *filter = d->subscription ? d->subscription->filter : NULL;
+    if (filter && !filter_match(filter, d->message))
+        return NULL;
+    if (!shapes && (!filter || filter->function == FILTER_NO_FUNCTION))
+        return message_retain(d->message);
+    struct message *shaped = w->ops->shape(w->policy, s, d->message, d->subscription, d->replayed);
+    if (!shaped)
+        metrics_add(&w->metrics, messages_skipped, 1);
+    return shaped;
+}
+
+/* Writes messages that need nothing but writing: no filter, no hook. */
+static bool write_plain(struct stream *s, const struct delivery *deliveries, size_t n) {
+    struct segment segments[DELIVER_BATCH];
+    size_t bytes = 0;
+    for (size_t i = 0; i < n; i++) {
+        segments[i] = (struct segment){deliveries[i].message, message_wire(deliveries[i].message, s->chunked)};
+        bytes += segments[i].bytes.len;
+    }
+    s->events += n;
+    s->bytes += bytes;
+    metrics_add(&s->worker->metrics, messages_sent, n);
+    s->sent_ms = worker_now(s->worker);
+    return conn_send_segments(s->conn, segments, n, !deliveries[0].replayed);
+}
+
+/* Writes messages one by one, each by its own filter, shape and slow rule. */
+static bool write_each(struct stream *s, const struct delivery *deliveries, size_t n, bool shapes) {
+    for (size_t i = 0; i < n && s->conn; i++) {
+        struct message *m = pick(s, &deliveries[i], shapes);
+        if (!m)
+            continue;
+        struct delivery one = {m, deliveries[i].subscription, deliveries[i].replayed};
+        bool room = s->conn && (one.replayed || outq_empty(&s->conn->out) ||
+                                make_room(s, deliveries[i].message, message_wire(m, s->chunked).len, one.subscription));
+        if (room)
+            write_plain(s, &one, 1);
+        message_release(m);
+    }
+    return s->conn != NULL;
+}
+
+static bool has_filter(const struct delivery *deliveries, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (deliveries[i].subscription && deliveries[i].subscription->filter)
+            return true;
+    }
+    return false;
+}
+
+static size_t size_of(const struct delivery *deliveries, size_t n) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < n; i++)
+        bytes += deliveries[i].message->wire_len;
+    return bytes;
+}
+
+static bool write_deliveries(struct stream *s, const struct delivery *deliveries, size_t n) {
+    struct worker *w = s->worker;
+    bool shapes = w->ops->shapes(w->policy, deliveries[n - 1].message->generation);
+    /* A queue that is not empty, or one that these could fill, is looked at message by message. */
+    bool crowded = !deliveries[0].replayed && (!outq_empty(&s->conn->out) || (n > 1 && size_of(deliveries, n) > w->config->queue_bytes));
+    if (shapes || crowded || has_filter(deliveries, n))
+        return write_each(s, deliveries, n, shapes);
+    return write_plain(s, deliveries, n);
+}
+
+static void deliver(struct subscriber *sub) {
+    struct stream *s = stream_of(sub);
+    struct owed owed[DELIVER_BATCH];
+    struct delivery deliveries[DELIVER_BATCH];
+    size_t n;
+    do {
+        n = channel_owed(sub, s->worker->registry.all, owed, DELIVER_BATCH);
+        if (n == 0)
+            return;
+        for (size_t i = 0; i < n; i++)
+            deliveries[i] = (struct delivery){owed[i].message, owed[i].subscription, false};
+        sub->position = owed[n - 1].message->id;
+    } while (write_deliveries(s, deliveries, n) && n == DELIVER_BATCH);
+}
+
+const struct subscriber_ops stream_subscriber_ops = {.deliver = deliver};
+
+/* --- replaying ---------------------------------------------------------------------------------- */
+
+static struct subscription *subscription_at(const struct stream *s, unsigned source) {
+    struct subscription *sub = s->sub.subs;
+    if (source == 0)
+        return NULL;
+    while (--source)
+        sub = sub->next;
+    return sub;
+}
+
+/* Says a gap that came up while the replay was under way. */
+static bool send_gap(struct stream *s, const struct hub_gap *gap, struct message_id at, const struct hub_source *sources, size_t count) {
+    struct buf out = {0};
+    char requested[MESSAGE_ID_BYTES];
+    size_t len = message_id_format(requested, at);
+    metrics_add(&s->worker->metrics, gaps, 1);
+    int rc = append_gap(&out, slice_make(requested, len), gap, sources, count);
+    if (s->chunked)
+        rc = rc ? rc : close_chunk(&out, 0);
+    if (rc)
+        stream_close(s, STREAM_NO_MEMORY);
+    else
+        conn_send(s->conn, buf_slice(&out), slice_make(NULL, 0));
+    buf_deinit(&out);
+    return s->conn != NULL;
+}
+
+/* One batch from history. Returns true where another may follow at once. */
+static bool replay_batch(struct stream *s) {
+    struct worker *w = s->worker;
+    struct message *messages[REPLAY_BATCH];
+    unsigned from[REPLAY_BATCH];
+    struct delivery deliveries[REPLAY_BATCH];
+    struct hub_gap gap;
+    size_t count;
+    bool live;
+    struct message_id was = s->sub.position;
+    struct hub_source *sources = sources_of(s, &count);
+    if (!sources) {
+        stream_close(s, STREAM_NO_MEMORY);
+        return false;
+    }
+    size_t n = hub_read(w->hub, sources, count, &s->sub.position, messages, from, REPLAY_BATCH, REPLAY_BYTES, wall_ms(), &live, &gap);
+    sources_back(s, sources);
+    if (live)
+        s->sub.state = SUBSCRIBER_LIVE;
+    for (size_t i = 0; i < n; i++)
+        deliveries[i] = (struct delivery){messages[i], subscription_at(s, from[i]), true};
+    if ((!gap.found || send_gap(s, &gap, was, sources, count)) && n > 0) {
+        metrics_add(&w->metrics, replayed, n);
+        write_deliveries(s, deliveries, n);
+    }
+    for (size_t i = 0; i < n; i++)
+        message_release(messages[i]);
+    return s->conn && !live && outq_empty(&s->conn->out);
+}
+
+void stream_resume(struct stream *s) {
+    struct worker *w = s->worker;
+    if (s->sub.state == SUBSCRIBER_REPLAYING && outq_empty(&s->conn->out) && replay_batch(s))
+        conn_make_ready(s->conn); /* others first */
+    if (s->conn && s->waiting && !stream_full(s)) {
+        s->waiting = false;
+        w->ops->drained(w->policy, s->exchange);
+    }
+}
+
+void stream_rewind(struct stream *s) {
+    if (s->sub.state != SUBSCRIBER_LIVE)
+        return;
+    s->sub.state = SUBSCRIBER_REPLAYING;
+    conn_make_ready(s->conn);
+}
+
+/* --- what handlers send ------------------------------------------------------------------------- */
+
+static int send_own(struct stream *s, struct buf *frame) {
+    if (s->chunked && close_chunk(frame, 0) != 0)
+        return -ENOMEM;
+    s->bytes += frame->len;
+    s->sent_ms = worker_now(s->worker);
+    conn_send(s->conn, buf_slice(frame), slice_make(NULL, 0));
+    return s->conn ? 0 : -EPIPE;
+}
+
+int stream_send(struct stream *s, struct slice event, struct slice data) {
+    struct buf frame = {0};
+    if (!s->conn)
+        return -EPIPE;
+    int rc = sse_append_event(&frame, slice_make(NULL, 0), event.len ? event : slice_make(NULL, 0), data);
+    if (rc == 0) {
+        s->events++;
+        metrics_add(&s->worker->metrics, messages_sent, 1);
+        rc = send_own(s, &frame);
+    }
+    buf_deinit(&frame);
+    return rc;
+}
+
+int stream_comment(struct stream *s, struct slice text) {
+    struct buf frame = {0};
+    if (!s->conn)
+        return -EPIPE;
+    int rc = sse_append_comment(&frame, text);
+    rc = rc ? rc : send_own(s, &frame);
+    buf_deinit(&frame);
+    return rc;
+}
+
+bool stream_full(const struct stream *s) {
+    return s->conn && (s->sub.state == SUBSCRIBER_REPLAYING || s->conn->out.bytes > STREAM_ROOM);
+}
+
+/* --- ending ------------------------------------------------------------------------------------- */
+
+static bool ends_at_once(enum stream_end end) {
+    return end == STREAM_LEFT || end == STREAM_SLOW || end == STREAM_STALE || end == STREAM_ABUSE || end == STREAM_NO_MEMORY;
+}
+
+void stream_close(struct stream *s, enum stream_end end) {
+    static const char LAST[] = "0\r\n\r\n";
+    struct conn *c = s->conn;
+    if (!c)
+        return;
+    s->end = (uint8_t)end;
+    if (!s->begun)
+        return;
+    if (ends_at_once(end)) {
+        conn_close(c);
+        return;
+    }
+    if (s->chunked)
+        conn_send(c, slice_make(LAST, sizeof LAST - 1), slice_make(NULL, 0));
+    if (!s->conn)
+        return;
+    stream_detach(s);
+    conn_finish(c);
+}
+
+static void send_expired(struct stream *s) {
+    struct buf frame = {0};
+    struct buf data = {0};
+    double whole = floor(s->expiry);
+    int rc = whole == s->expiry ? buf_appendf(&data, "{\"exp\":%.0f}", s->expiry) : buf_appendf(&data, "{\"exp\":%.3f}", s->expiry);
+    rc = rc ? rc : sse_append_event(&frame, slice_make(NULL, 0), slice_of("sluice.expired"), buf_slice(&data));
+    if (rc == 0)
+        send_own(s, &frame);
+    buf_deinit(&data);
+    buf_deinit(&frame);
+    stream_close(s, STREAM_EXPIRED);
+}
+
+void stream_on_timer(struct stream *s, uint64_t now_ms) {
+    static const struct slice HEARTBEAT = {":\n", 2};
+    uint64_t heartbeat = s->worker->config->heartbeat_ms;
+    if (s->expires_ms && now_ms >= s->expires_ms) {
+        send_expired(s);
+        return;
+    }
+    if (s->drain_ms && now_ms >= s->drain_ms) {
+        stream_close(s, STREAM_DRAINED);
+        return;
+    }
+    if (heartbeat && now_ms >= s->sent_ms + heartbeat) {
+        struct buf frame = {0};
+        if (outq_empty(&s->conn->out) && buf_append_slice(&frame, HEARTBEAT) == 0)
+            send_own(s, &frame);
+        s->sent_ms = now_ms;
+        buf_deinit(&frame);
+    }
+    if (!s->conn)
+        return;
+    uint64_t due = heartbeat ? s->sent_ms + heartbeat : 0;
+    if (s->expires_ms && (!due || s->expires_ms < due))
+        due = s->expires_ms;
+    if (s->drain_ms && (!due || s->drain_ms < due))
+        due = s->drain_ms;
+    conn_set_deadline(s->conn, due);
+}

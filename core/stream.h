@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/* One open event stream: a subscriber with a connection. Subscriptions are collected while it is not begun; stream_begin sends the head, fixes the position in the log, and from then on it replays and delivers.
+ * Belongs to its worker's thread. Freed with its connection. */
+#ifndef SLUICE_STREAM_H
+#define SLUICE_STREAM_H
+
+#include "channel.h"
+#include "hub.h"
+
+struct conn;
+struct exchange;
+struct worker;
+
+enum stream_end {
+    STREAM_LEFT,     /* the client went */
+    STREAM_FINISHED, /* its handler returned, without subscriptions */
+    STREAM_CLOSED,   /* closed by a script or an operator */
+    STREAM_ERROR,    /* its handler failed */
+    STREAM_SLOW,     /* it did not take what came */
+    STREAM_STALE,    /* no byte acknowledged for too long */
+    STREAM_EXPIRED,  /* its token expired */
+    STREAM_DRAINED,  /* the server leaves */
+    STREAM_RELOADED, /* its handler was two generations old */
+    STREAM_ABUSE,    /* it sent too much */
+    STREAM_NO_MEMORY
+};
+
+/* One word for the reason: "left", "finished", ... */
+const char *stream_end_name(enum stream_end end);
+
+struct stream {
+    struct subscriber sub; /* first: deliveries come by it */
+    struct conn *conn;     /* NULL once closed */
+    struct worker *worker;
+    struct list ended; /* in the worker's list of those to be freed */
+    uint64_t id;
+    struct message_id all_since; /* sluice.all: only what is later */
+    uint64_t opened_ms;          /* worker's time */
+    uint64_t sent_ms;            /* last time something was written */
+    uint64_t expires_ms;         /* worker's time; 0: never */
+    uint64_t drain_ms;           /* worker's time at which it is ended since the server leaves; 0: it stays */
+    double expiry;               /* what `sluice.expired` says */
+    uint64_t events, bytes;
+    char *user; /* or NULL */
+    uint32_t generation; /* of the policy that opened it */
+    uint32_t sub_count;
+    bool begun;
+    bool chunked;
+    bool opening;   /* send the opening block */
+    bool replayed;  /* came with a last event id */
+    bool waiting;   /* that handler waits for room in the queue */
+    uint8_t end;    /* enum stream_end, once closed */
+    struct exchange *exchange; /* while a handler runs */
+    void *policy_data; /* the policy's */
+};
+
+extern const struct subscriber_ops stream_subscriber_ops;
+
+/* Makes the stream that answers `x`. NULL: no memory. */
+struct stream *stream_new(struct exchange *x);
+
+/* Unlinks and frees it, having told the policy its end. Called by the worker for ended streams, and by the exchange for one that was never begun. */
+void stream_free(struct stream *s);
+
+/* Subscribes to a channel (a name that message_check_channel accepts). Before the begin it is collected, later it is live only. A channel it has already is no error. `filter`: one reference is taken. Returns 0, -E2BIG over
+ * limits.channels_per_stream, -EPIPE when closed, or -ENOMEM. */
+int stream_subscribe(struct stream *s, struct slice channel, struct filter *filter);
+
+/* Ends a subscription. Returns false where there was none. */
+bool stream_unsubscribe(struct stream *s, struct slice channel);
+
+bool stream_subscribed(const struct stream *s, struct slice channel);
+
+/* Sends the head (with the exchange's fields), joins the log at `start`, sends the opening block and, where there is one, the gap event. `requested` is the client's own last event id as text, for the gap
+ * (ptr NULL: none). Returns 0 or -ENOMEM (nothing was sent). The exchange is answered. */
+int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, struct slice requested);
+
+/* Sends one event of the handler's own, without an id. Returns 0, -EINVAL (an event type with CR, LF or NUL), -EPIPE when closed, -ENOMEM. */
+int stream_send(struct stream *s, struct slice event, struct slice data);
+int stream_comment(struct stream *s, struct slice text);
+
+/* True while so much is queued that a handler should wait (policy's `drained` says when it may go on). */
+bool stream_full(const struct stream *s);
+
+/* Ends the stream. Where the client can still read: after what is queued, with a last chunk; STREAM_SLOW, _STALE, _LEFT, _ABUSE and _NO_MEMORY at once. */
+void stream_close(struct stream *s, enum stream_end end);
+
+/* --- called by conn ------------------------------------------------------------------------------ */
+
+/* The connection is gone or will not be written to any more: the stream takes nothing from now on and is freed by the worker. */
+void stream_detach(struct stream *s);
+
+/* The queue has run empty: goes on with the replay or the handler. */
+void stream_resume(struct stream *s);
+
+/* A deadline has passed: heartbeat, expiry. Sets the next. */
+void stream_on_timer(struct stream *s, uint64_t now_ms);
+
+/* Reads the log anew from the stream's position, since live messages were lost for it on the way. */
+void stream_rewind(struct stream *s);
+
+#endif

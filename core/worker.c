@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT */
+#include "worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "conn.h"
+#include "exchange.h"
+#include "hash.h"
+#include "listener.h"
+#include "server.h"
+#include "stream.h"
+
+enum { TURN_SLICE = 64, TURN_READY = 64 };
+
+uint64_t wall_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+const char *worker_date(struct worker *w) {
+    time_t now = time(NULL);
+    if (now != w->date_at) {
+        http_date(w->date, now);
+        w->date_at = now;
+    }
+    return w->date;
+}
+
+/* xorshift128+ */
+uint64_t worker_random(struct worker *w) {
+    uint64_t a = w->random[0], b = w->random[1];
+    w->random[0] = b;
+    a ^= a << 23;
+    w->random[1] = a ^ b ^ (a >> 18) ^ (b >> 5);
+    return w->random[1] + b;
+}
+
+uint64_t worker_spread(struct worker *w, uint64_t value) {
+    return value + worker_random(w) % (value + 1);
+}
+
+struct hub_source *worker_sources(struct worker *w, size_t count) {
+    if (count > w->sources_cap) {
+        struct hub_source *bigger = realloc(w->sources, count * sizeof *bigger);
+        if (!bigger)
+            return NULL;
+        w->sources = bigger;
+        w->sources_cap = count;
+    }
+    return w->sources;
+}
+
+/* --- the turn ----------------------------------------------------------------------------------- */
+
+/* Live messages were left out of the inbox: every stream reads the log from its position. */
+static void rewind_streams(struct worker *w) {
+    struct list *ring = &w->registry.all->ring;
+    log_write(w->log, LOG_WARN, "worker", "worker %u fell behind: its streams read what they missed from history", w->index);
+    for (struct list *node = ring->next; node != ring; node = node->next) {
+        struct stream *s = list_entry(list_entry(node, struct subscriber, all_node), struct stream, sub);
+        if (s->conn)
+            stream_rewind(s);
+    }
+}
+
+static void take_inbox(struct worker *w) {
+    if (!hub_has_mail(w->hub, w->index))
+        return;
+    hub_take(w->hub, w->index, &w->inbox);
+    bool overflowed = w->inbox.overflowed;
+    for (size_t i = 0; i < w->inbox.count; i++) {
+        struct inbox_item *item = &w->inbox.items[i];
+        if (item->task) {
+            item->task->run(item->task, w);
+        } else if (registry_push(&w->registry, item->message) != 0) {
+            message_release(item->message);
+            overflowed = true;
+        }
+    }
+    w->inbox.count = 0;
+    if (overflowed)
+        rewind_streams(w);
+}
+
+static void serve_ready(struct worker *w) {
+    for (int i = 0; i < TURN_READY && !list_empty(&w->ready); i++) {
+        struct conn *c = list_entry(w->ready.next, struct conn, ready);
+        list_unlink(&c->ready);
+        conn_resume(c);
+    }
+}
+
+static void reap(struct worker *w) {
+    while (!list_empty(&w->ended))
+        stream_free(list_entry(w->ended.next, struct stream, ended));
+    while (!list_empty(&w->dead))
+        conn_free(list_entry(w->dead.next, struct conn, node));
+}
+
+/* Sets the libuv timer to what the wheel waits for. */
+static void on_clock(uv_timer_t *timer);
+
+static void set_clock(struct worker *w) {
+    uint64_t next = wheel_next(&w->wheel);
+    uint64_t due = next == UINT64_MAX ? 0 : w->wheel.now_ms + next;
+    if (due == w->clock_due)
+        return;
+    w->clock_due = due;
+    uint64_t now = worker_now(w);
+    if (due)
+        uv_timer_start(&w->clock, on_clock, due > now ? due - now : 0, 0);
+    else
+        uv_timer_stop(&w->clock);
+}
+
+static void on_clock(uv_timer_t *timer) {
+    struct worker *w = timer->data;
+    w->clock_due = 0;
+    wheel_advance(&w->wheel, worker_now(w));
+}
+
+static void on_busy(uv_idle_t *idle) {
+    (void)idle; /* its being active keeps the loop from waiting */
+}
+
+static void check_end(struct worker *w);
+
+static void on_turn(uv_check_t *check) {
+    struct worker *w = check->data;
+    take_inbox(w);
+    bool more = registry_step(&w->registry, TURN_SLICE);
+    serve_ready(w);
+    reap(w);
+    more = more || !list_empty(&w->ready) || !list_empty(&w->ended) || !list_empty(&w->dead) || hub_has_mail(w->hub, w->index);
+    if (w->draining)
+        check_end(w);
+    set_clock(w);
+    if (more) {
+        uv_idle_start(&w->busy, on_busy);
+    } else {
+        uv_idle_stop(&w->busy);
+        w->ops->idle(w->policy);
+    }
+    atomic_store_explicit(&w->busy_since_ns, 0, memory_order_relaxed);
+}
+
+static void after_poll(void *context) {
+    (void)context; /* the check handle follows at once */
+}
+
+static void on_wake(uv_async_t *async) {
+    (void)async;
+}
+
+/* --- leaving ------------------------------------------------------------------------------------ */
+
+int worker_listen(struct worker *w, int fd) {
+    w->listener = (struct io){.fd = fd, .ready = listener_ready};
+    return poller_add(&w->poller, &w->listener, EPOLLIN);
+}
+
+void worker_unlisten(struct worker *w) {
+    if (w->listener.fd < 0)
+        return;
+    listener_ready(&w->listener, EPOLLIN); /* what has connected already is still served */
+    wheel_cancel(&w->listener_pause);
+    poller_remove(&w->poller, &w->listener);
+    close(w->listener.fd);
+    w->listener.fd = -1;
+}
+
+static void check_end(struct worker *w) {
+    if (w->streams == 0 && w->exchanges == 0 && list_empty(&w->ended)) {
+        for (struct list *node = w->conns.next; node != &w->conns; node = node->next) {
+            struct conn *c = list_entry(node, struct conn, node);
+            if (c->state == CONN_LINGER || !outq_empty(&c->out))
+                return; /* an answer is still on its way */
+        }
+        worker_stop(w);
+    }
+}
+
+static void drain_over(struct wheel_timer *timer, uint64_t now_ms) {
+    (void)now_ms;
+    worker_stop(list_entry(timer, struct worker, drain_timer));
+}
+
+void worker_drain(struct worker *w, uint64_t drain_ms) {
+    if (w->stopping)
+        return;
+    w->draining = true;
+    worker_unlisten(w);
+    uint64_t now = worker_now(w);
+    wheel_set(&w->wheel, &w->drain_timer, now + drain_ms);
+    struct list *ring = &w->registry.all->ring;
+    for (struct list *node = ring->next; node != ring; node = node->next) {
+        struct stream *s = list_entry(list_entry(node, struct subscriber, all_node), struct stream, sub);
+        /* The last fifth of the time is for flushing. */
+        if (s->conn) {
+            s->drain_ms = now + worker_random(w) % (drain_ms * 4 / 5 + 1);
+            conn_set_deadline(s->conn, s->drain_ms);
+        }
+    }
+}
+
+static void close_handle(uv_handle_t *handle, void *context) {
+    (void)context;
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+void worker_stop(struct worker *w) {
+    w->stopping = true;
+    uv_stop(&w->loop);
+}
+
+/* Closes all that is open. The handles' close callbacks still need a turn of the loop. */
+static void shut(struct worker *w) {
+    worker_unlisten(w);
+    hub_close_inbox(w->hub, w->index);
+    while (!list_empty(&w->conns)) {
+        struct conn *c = list_entry(w->conns.next, struct conn, node);
+        if (c->stream)
+            stream_close(c->stream, STREAM_DRAINED);
+        conn_close(c);
+    }
+    reap(w);
+    take_inbox(w); /* tasks that came before the inbox was closed; messages are for nobody */
+    if (w->policy)
+        w->ops->destroy(w->policy);
+    w->policy = NULL;
+    poller_close(&w->poller);
+    uv_walk(&w->loop, close_handle, NULL);
+    uv_run(&w->loop, UV_RUN_DEFAULT);
+}
+
+/* --- the thread --------------------------------------------------------------------------------- */
+
+static void run(void *argument) {
+    struct worker *w = argument;
+    uv_run(&w->loop, UV_RUN_DEFAULT);
+    shut(w);
+    server_worker_ended(w->server);
+}
+
+static int init_loop(struct worker *w) {
+    int rc = uv_loop_init(&w->loop);
+    if (rc)
+        return rc;
+    rc = poller_init(&w->poller, &w->loop, after_poll, w);
+    rc = rc ? rc : uv_async_init(&w->loop, &w->wake, on_wake);
+    if (rc)
+        return rc;
+    uv_check_init(&w->loop, &w->turn);
+    uv_idle_init(&w->loop, &w->busy);
+    uv_timer_init(&w->loop, &w->clock);
+    w->turn.data = w->clock.data = w;
+    uv_check_start(&w->turn, on_turn);
+    wheel_init(&w->wheel, uv_now(&w->loop));
+    return 0;
+}
+
+int worker_start(struct worker *w) {
+    w->listener.fd = -1;
+    list_init(&w->conns);
+    list_init(&w->dead);
+    list_init(&w->ended);
+    list_init(&w->ready);
+    list_init(&w->pool);
+    wheel_timer_init(&w->listener_pause, NULL);
+    wheel_timer_init(&w->drain_timer, drain_over);
+    struct hash_seed seed;
+    int rc = hash_seed_init(&seed);
+    if (rc)
+        return rc;
+    w->random[0] = seed.k0;
+    w->random[1] = seed.k1 | 1; /* never all zero */
+    rc = init_loop(w);
+    rc = rc ? rc : registry_init(&w->registry, &stream_subscriber_ops);
+    if (rc)
+        return rc;
+    w->registry.all->hub = hub_all(w->hub);
+    w->policy = w->ops->create(w, w->server->policy_context);
+    if (!w->policy)
+        return -ENOMEM;
+    /* The host's thread takes signals, ours never do. */
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    rc = uv_thread_create(&w->thread, run, w);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return rc;
+}
+
+void worker_join(struct worker *w) {
+    uv_thread_join(&w->thread);
+    registry_deinit(&w->registry);
+    while (!list_empty(&w->pool)) {
+        struct exchange *x = list_entry(w->pool.next, struct exchange, pool);
+        list_unlink(&x->pool);
+        w->pool_count = WORKER_POOL; /* full: it is freed for good */
+        exchange_free(x);
+    }
+    free(w->sources);
+    free(w->inbox.items);
+    uv_loop_close(&w->loop);
+    free(w);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/* One thread: a libuv loop, a listener, connections, streams, a policy. A turn of the loop reads what came in, takes the inbox, serves a slice of the fan-out, resumes what is
+ * ready, and frees what has closed. */
+#ifndef SLUICE_WORKER_H
+#define SLUICE_WORKER_H
+
+#include <uv.h>
+
+#include "http_response.h"
+#include "hub.h"
+#include "log.h"
+#include "metrics.h"
+#include "policy.h"
+#include "poller.h"
+#include "registry.h"
+#include "wheel.h"
+
+struct server;
+struct conn;
+struct exchange;
+
+enum { WORKER_SCRATCH = 64 * 1024, WORKER_POOL = 64 };
+
+struct worker {
+    struct server *server;
+    const struct config *config;
+    struct hub *hub;
+    struct log *log;
+    unsigned index;
+
+    uv_thread_t thread;
+    uv_loop_t loop;
+    uv_async_t wake;
+    uv_check_t turn;
+    uv_idle_t busy; /* active while there is work that cannot wait for input */
+    uv_timer_t clock;
+    uint64_t clock_due; /* what `clock` is set to, in wheel time; 0: stopped */
+    struct poller poller;
+    struct wheel wheel;
+    struct registry registry;
+    struct metrics metrics;
+    struct inbox inbox; /* emptied, swapped with the hub's */
+
+    struct io listener; /* fd < 0: not listening */
+    struct wheel_timer listener_pause;
+    struct list conns;
+    struct list dead;  /* connections to be freed */
+    struct list ended; /* streams to be freed */
+    struct list ready;
+    struct list pool; /* free exchanges */
+    size_t pool_count;
+    size_t conn_count;
+    size_t exchanges; /* with the policy */
+    size_t streams;   /* not yet freed */
+
+    const struct policy_ops *ops;
+    struct policy *policy;
+
+    struct hub_source *sources; /* scratch for stream */
+    size_t sources_cap;
+    uint64_t random[2];
+    time_t date_at;
+    char date[HTTP_DATE_BYTES + 1];
+    bool draining;
+    bool stopping;
+    struct wheel_timer drain_timer;
+
+    /* What it is doing, for others to see: the time (uv_hrtime) at which the turn began, 0 while it waits. */
+    _Atomic uint64_t busy_since_ns;
+
+    char scratch[WORKER_SCRATCH];
+};
+
+/* Starts the thread; returns 0 or a negative error. `listen_fd` is taken over when the worker is told to listen (worker_listen_task). */
+int worker_start(struct worker *w);
+
+/* Waits for the thread's end and frees what is left. */
+void worker_join(struct worker *w);
+
+/* Milliseconds of the loop's clock: the time of wheel and deadlines. */
+static inline uint64_t worker_now(const struct worker *w) {
+    return uv_now(&w->loop);
+}
+
+/* Unix time in milliseconds: the time of ids and histories. */
+uint64_t wall_ms(void);
+
+/* "Date" for responses, made once a second. */
+const char *worker_date(struct worker *w);
+
+/* 64 random bits, not for secrets. */
+uint64_t worker_random(struct worker *w);
+
+/* The value spread evenly from once to twice. */
+uint64_t worker_spread(struct worker *w, uint64_t value);
+
+/* Begins to accept on a bound and listening socket, which the worker owns from here on. */
+int worker_listen(struct worker *w, int fd);
+
+/* Accepts no more. */
+void worker_unlisten(struct worker *w);
+
+/* Ends streams over the drain period, then the loop. */
+void worker_drain(struct worker *w, uint64_t drain_ms);
+
+/* Ends the loop as soon as nothing runs; `draining` workers call it through their timers. */
+void worker_stop(struct worker *w);
+
+/* A scratch array of at least `count` sources; valid until the next call. NULL: no memory. */
+struct hub_source *worker_sources(struct worker *w, size_t count);
+
+#endif
