@@ -1,0 +1,108 @@
+-- SPDX-License-Identifier: MIT
+-- sluice init: writes a configuration file and a copy of the default policy to start from. Never overwrites.
+
+local config = require("sluice.config")
+local document = require("sluice.config.document")
+
+-- True where anything lies at `path`, readable or not.
+local function exists(path)
+  local handle, _, code = io.open(path, "rb")
+  if handle then handle:close() end
+  local ENOENT <const>, ENOTDIR <const> = 2, 20
+  return handle ~= nil or (code ~= ENOENT and code ~= ENOTDIR)
+end
+
+local function read_file(path)
+  local handle, message = io.open(path, "rb")
+  if not handle then return nil, message end
+  local text
+  text, message = handle:read("a")
+  handle:close()
+  if not text then return nil, ("%s: %s"):format(path, message) end
+  return text
+end
+
+local function write_file(path, text)
+  local handle, message = io.open(path, "wb")
+  if not handle then return nil, message end
+  local ok
+  ok, message = handle:write(text)
+  if ok then
+    ok, message = handle:close()
+  else
+    handle:close()
+  end
+  if not ok then
+    os.remove(path)
+    return nil, ("%s: %s"):format(path, message)
+  end
+  return true
+end
+
+-- Makes `path` and what lies above it, where missing.
+local function make_folder(core, path)
+  for stop in path:gmatch("()/+") do
+    local above = path:sub(1, stop - 1)
+    if above ~= "" and not exists(above) then
+      local ok, message = core.mkdir(above)
+      if not ok then return nil, message end
+    end
+  end
+  if exists(path) then return true end
+  return core.mkdir(path)
+end
+
+-- The files to write: a list of { path under DIR, text }. Or nil and a message.
+local function plan(core)
+  local folder, message = config.default_scripts()
+  if not folder then return nil, message end
+  local names
+  names, message = core.list_dir(folder)
+  if not names then return nil, message end
+  table.sort(names)
+  local files = { { "sluice.conf.lua", document.sample({ scripts = "scripts" }) } }
+  for _, name in ipairs(names) do
+    if name:find("%.lua$") and name:sub(1, 1) ~= "." then
+      local text
+      text, message = read_file(folder .. "/" .. name)
+      if not text then return nil, message end
+      files[#files + 1] = { "scripts/" .. name, text }
+    end
+  end
+  return files
+end
+
+return {
+  name = "init",
+  summary = "Writes DIR/sluice.conf.lua and DIR/scripts/*.lua to start from; never overwrites.",
+  arguments = { { name = "DIR" } },
+  flags = {},
+
+  run = function(context, arguments)
+    local dir = arguments.DIR:gsub("(.)/+$", "%1")
+    if dir == "" then return context.fail("DIR is empty: expected the path of a folder") end
+    local core = context.core()
+    local files, message = plan(core)
+    if not files then return context.fail(message) end
+    for _, entry in ipairs(files) do
+      local path = dir .. "/" .. entry[1]
+      if exists(path) then return context.fail(("%s exists already: nothing written"):format(path)) end
+    end
+
+    local ok
+    ok, message = make_folder(core, dir .. "/scripts")
+    if not ok then return context.fail(message) end
+    local written = {}
+    for _, entry in ipairs(files) do
+      local path = dir .. "/" .. entry[1]
+      ok, message = write_file(path, entry[2])
+      if not ok then
+        for _, done in ipairs(written) do os.remove(done) end
+        return context.fail(("cannot write %s"):format(message))
+      end
+      written[#written + 1] = path
+    end
+    for _, path in ipairs(written) do context.print("wrote " .. path) end
+    return 0
+  end,
+}

@@ -1,0 +1,109 @@
+-- SPDX-License-Identifier: MIT
+-- The library for host programs: starts and steers servers. Scripts see another table under the same name, see doc/reference.md.
+
+local config = require "sluice.config"
+local core = require "sluice.core"
+local version = require "sluice.version"
+
+local sluice = { version = version, json = core.json }
+
+local server = {}
+server.__index = server
+server.__name = "sluice.server"
+
+-- The port that the server listens on.
+function server:port()
+  return self.core:port()
+end
+
+-- Publishes a message: a string, or { event = type, data = string or JSON value }. Runs the on_publish hooks on one worker and waits for them.
+-- Returns the id and the number of subscribers, or nil and why not.
+function server:publish(channel, message)
+  if type(channel) ~= "string" then error("publish: the channel is a string, not a " .. type(channel), 2) end
+  if type(message) == "string" then return self.core:publish(channel, nil, message) end
+  if type(message) ~= "table" then error("publish: a message is a string or a table, not a " .. type(message), 2) end
+  for key in pairs(message) do
+    if key ~= "event" and key ~= "data" and key ~= "channel" then
+      error("publish: a message has event and data, not '" .. tostring(key) .. "'", 2)
+    end
+  end
+  if message.data == nil then error("publish: the message needs data", 2) end
+  local data = message.data
+  if type(data) ~= "string" then data = core.json.encode(data) end
+  return self.core:publish(channel, message.event, data)
+end
+
+-- Reads the scripts anew. Returns true once they are in force on all workers, or nil and "file:line: what is wrong" with the old ones in force.
+function server:reload()
+  return self.core:reload()
+end
+
+-- The counts that GET /metrics shows, as a table.
+function server:stats()
+  return self.core:stats()
+end
+
+-- Begins to leave: listeners close, streams are ended over `options.drain` seconds (default: the setting `drain`). Then waits for the end.
+function server:stop(options)
+  self.core:stop(options and options.drain)
+  return self:wait()
+end
+
+-- Waits until the server has ended. Returns its exit status: 0, or 128 + signal after a second signal.
+function server:wait()
+  local status
+  repeat
+    status = self.core:wait()
+  until status
+  return status
+end
+
+server.__close = function(self) self:stop({ drain = 0 }) end
+
+-- Resolves settings and where scripts come from, for start and check.
+local function prepare(settings, options)
+  settings = settings or {}
+  local scripts
+  if type(settings.scripts) == "table" then
+    scripts = settings.scripts
+    local rest = {}
+    for key, value in pairs(settings) do
+      if key ~= "scripts" then rest[key] = value end
+    end
+    settings = rest
+  end
+  local resolved, message = config.from_table(settings, core.cores)
+  if not resolved then return nil, message end
+  scripts = scripts or resolved.scripts
+  if not scripts then
+    scripts, message = config.default_scripts()
+    if not scripts then return nil, message end
+  end
+  local flat = config.flatten(resolved)
+  flat.public_json = core.json.encode(config.public(resolved))
+  return flat, {
+    scripts = scripts,
+    signals = options and options.signals or false,
+    log_level = resolved["log.level"],
+    log_format = resolved["log.format"],
+  }
+end
+
+-- Starts a server in threads of its own. `settings` are those of doc/configuration.md, nested or with dotted names; `scripts` may also be a table of
+-- file names and texts. Returns the server, or nil and one line that says what is wrong. Prints nothing; takes signals only with { signals = true }.
+function sluice.start(settings, options)
+  local flat, rest = prepare(settings, options)
+  if not flat then return nil, rest end
+  local handle, message = core.start(flat, rest)
+  if not handle then return nil, message end
+  return setmetatable({ core = handle }, server)
+end
+
+-- Loads settings and scripts as start would, without listening. Returns true, or nil and one line that says what is wrong.
+function sluice.check(settings)
+  local flat, rest = prepare(settings)
+  if not flat then return nil, rest end
+  return core.check(flat, rest)
+end
+
+return sluice

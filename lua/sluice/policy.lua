@@ -1,0 +1,244 @@
+-- SPDX-License-Identifier: MIT
+-- The policy of one worker: loads a set of scripts into an environment of its own and runs its hooks and routes. Runs inside the
+-- worker's Lua state, called by core/lua_policy.c; scripts never see this module. `core` is the table of C functions it stands on.
+
+local environment = require "sluice.environment"
+local router = require "sluice.router"
+
+local HOOKS = { on_request = true, on_subscribe = true, on_publish = true, on_message = true, on_disconnect = true }
+local GUARDS = { "on_request", "on_subscribe", "on_publish" }
+
+return function(core)
+  local policy = {}
+  local enter = core.enter
+
+  -- Loading ------------------------------------------------------------------------------------------------------------
+
+  local function check_script(file, script)
+    if type(script) ~= "table" then
+      error(file .. ": a script returns a table of hooks, this one returns " .. type(script), 0)
+    end
+    for key, value in pairs(script) do
+      if HOOKS[key] or key == "routes" then
+        if type(value) ~= "function" then
+          error(("%s: %s must be a function, it is a %s"):format(file, key, type(value)), 0)
+        end
+      elseif key == "name" then
+        if type(value) ~= "string" then error(file .. ": name must be a string, it is a " .. type(value), 0) end
+      elseif key == "priority" then
+        if type(value) ~= "number" then error(file .. ": priority must be a number, it is a " .. type(value), 0) end
+      else
+        error(("%s: unknown field '%s'; a script has name, priority, routes, on_request, on_subscribe, on_publish, on_message and "
+          .. "on_disconnect"):format(file, tostring(key)), 0)
+      end
+    end
+  end
+
+  local function load_scripts(files, env)
+    local scripts = {}
+    for file, text in pairs(files) do
+      if file:find("^[^/]+%.lua$") then
+        local chunk, problem = load(text, "@" .. file, "t", env)
+        if not chunk then error(problem, 0) end
+        local script = chunk(file)
+        check_script(file, script)
+        scripts[#scripts + 1] = { file = file, script = script, name = script.name or file:sub(1, -5), priority = script.priority or 0 }
+      end
+    end
+    table.sort(scripts, function(a, b)
+      if a.priority ~= b.priority then return a.priority > b.priority end
+      if a.name ~= b.name then return a.name < b.name end
+      return a.file < b.file
+    end)
+    return scripts
+  end
+
+  -- Takes the files of a snapshot (name -> text) and the functions that scripts see as `sluice`. Returns a generation: hooks in order and a
+  -- router. Raises with "file:line: what is wrong".
+  function policy.load(files, sluice)
+    local env = environment.new(core, files, sluice)
+    local scripts = load_scripts(files, env)
+    local generation = { router = router.new(), guarded = false, names = {} }
+    for hook in pairs(HOOKS) do generation[hook] = {} end
+    for _, entry in ipairs(scripts) do
+      generation.names[#generation.names + 1] = entry.name
+      for hook in pairs(HOOKS) do
+        if entry.script[hook] then
+          local list = generation[hook]
+          list[#list + 1] = { run = entry.script[hook], where = entry.file .. ": " .. hook }
+        end
+      end
+      if entry.script.routes then
+        entry.script.routes(generation.router:collector(entry.file))
+      end
+    end
+    for _, guard in ipairs(GUARDS) do
+      if #generation[guard] > 0 then generation.guarded = true end
+    end
+    return generation, #generation.on_message > 0, #generation.on_disconnect > 0, generation.guarded
+  end
+
+  -- Answers ------------------------------------------------------------------------------------------------------------
+
+  local is_rejection = core.is_rejection
+
+  local function wrong_return(where, value)
+    error(("%s returned a %s; %s"):format(where, type(value), "nil goes on unchanged, see doc/policy.md for what else it may return"), 0)
+  end
+
+  local function respond(request, status, body, headers)
+    if is_rejection(status) then
+      return core.respond_rejection(request, status)
+    elseif type(status) == "string" or type(status) == "table" then
+      status, body, headers = 200, status, body
+    elseif status == nil then
+      status = 204
+    end
+    if math.type(status) ~= "integer" or status < 200 or status > 599 then
+      error("a handler returns status, body, headers; its status must be an integer from 200 to 599, not " .. tostring(status), 0)
+    end
+    if headers ~= nil and type(headers) ~= "table" then
+      error("a handler returns status, body, headers; its headers must be a table, not a " .. type(headers), 0)
+    end
+    local kind = "text/plain; charset=utf-8"
+    if type(body) == "table" then
+      body, kind = core.json_encode(body), "application/json"
+    elseif body == nil then
+      body, kind = "", nil
+    elseif type(body) ~= "string" then
+      error("a handler returns status, body, headers; its body must be a string or a table, not a " .. type(body), 0)
+    end
+    return core.respond(request, status, body, headers, kind)
+  end
+
+  -- The way of a request: route, on_request hooks, handler. Runs in a coroutine of its own.
+  function policy.dispatch(generation, request)
+    local method, path = request.method, request.path
+    local route, found = generation.router:match(method, path) -- with a route its parameters, else the methods there are
+    if route then core.set_route(request, route.options, found) end
+    local hooks = generation.on_request
+    for i = 1, #hooks do
+      local guard <close> = enter(core.ON_REQUEST)
+      local answer = hooks[i].run(request)
+      if answer ~= nil then
+        if not is_rejection(answer) then wrong_return(hooks[i].where, answer) end
+        return core.respond_rejection(request, answer)
+      end
+    end
+    if not route then
+      if not found then
+        return core.respond_error(request, 404, "no route for " .. path)
+      elseif method == "OPTIONS" then
+        return core.respond(request, 204, "", { Allow = found })
+      end
+      return core.respond_error(request, 405, method .. " is not allowed here, see Allow", { Allow = found })
+    end
+    if route.stream then
+      local stream = core.open_stream(request, route.options)
+      if not stream then return end
+      route.handler(stream, request)
+      return core.finish_stream(stream)
+    end
+    return respond(request, route.handler(request))
+  end
+
+  -- Hooks --------------------------------------------------------------------------------------------------------------
+
+  -- Asks the on_subscribe hooks. Returns nil where all agree, else a rejection.
+  function policy.may_subscribe(generation, stream, channel)
+    local hooks = generation.on_subscribe
+    for i = 1, #hooks do
+      local guard <close> = enter(core.ON_SUBSCRIBE)
+      local answer, reason = hooks[i].run(stream, channel)
+      if answer == false then
+        return core.reject(403, reason ~= nil and tostring(reason) or ("channel '" .. channel .. "' is refused"))
+      elseif is_rejection(answer) then
+        return answer
+      elseif answer ~= nil and answer ~= true then
+        wrong_return(hooks[i].where, answer)
+      end
+    end
+  end
+
+  local MESSAGE_FIELDS = { channel = true, event = true, data = true, id = true }
+
+  -- A message as hooks see it, from what a script has given.
+  local function message_of(channel, given)
+    if type(given) == "string" then return { channel = channel, data = given } end
+    if type(given) ~= "table" then
+      error("a message is a table { event = ..., data = ... } or a string, not a " .. type(given), 0)
+    end
+    for key in pairs(given) do
+      if not MESSAGE_FIELDS[key] then error("a message has channel, event and data, not '" .. tostring(key) .. "'", 0) end
+    end
+    local data, event = given.data, given.event
+    if data == nil then error("a message needs data", 0) end
+    if event ~= nil and type(event) ~= "string" then error("a message's event must be a string, not a " .. type(event), 0) end
+    if type(data) ~= "string" then data = core.json_encode(data) end
+    return { channel = channel, event = event, data = data }
+  end
+
+  -- Publishes. Returns the id and the number of subscribers, or nil, why, status. Raises where the arguments are of the wrong kind.
+  function policy.publish(generation, channel, given, request)
+    local hooks = generation.on_publish
+    if #hooks == 0 and type(given) == "table" and type(given.data) == "string" and next(given) ~= nil then
+      for key in pairs(given) do
+        if not MESSAGE_FIELDS[key] then error("a message has channel, event and data, not '" .. tostring(key) .. "'", 0) end
+      end
+      return core.publish(channel, given.event, given.data)
+    end
+    local message = message_of(channel, given)
+    for i = 1, #hooks do
+      local guard <close> = enter(core.ON_PUBLISH)
+      local answer, reason = hooks[i].run(message, request)
+      if answer == false then
+        return nil, reason ~= nil and tostring(reason) or "the message is refused", 403
+      elseif is_rejection(answer) then
+        return nil, answer
+      elseif type(answer) == "table" then
+        if type(answer.data) ~= "string" then
+          error(hooks[i].where .. ": a message's data must be a string, it is a " .. type(answer.data), 0)
+        end
+        message = answer
+      elseif answer ~= nil then
+        wrong_return(hooks[i].where, answer)
+      end
+    end
+    return core.publish(message.channel, message.event, message.data)
+  end
+
+  -- Shapes a message for one stream. Returns event and data, or nil to skip it.
+  function policy.shape(generation, filter, channel, event, data, id, stream)
+    local message = { channel = channel, event = event, data = data, id = id }
+    if filter then
+      local guard <close> = enter(core.FILTER)
+      if not filter(message, stream) then return nil end
+    end
+    local hooks = generation.on_message
+    for i = 1, #hooks do
+      local guard <close> = enter(core.ON_MESSAGE)
+      local answer = hooks[i].run(message, stream)
+      if answer == false then
+        return nil
+      elseif type(answer) == "table" then
+        message = answer
+      elseif answer ~= nil then
+        wrong_return(hooks[i].where, answer)
+      end
+    end
+    if type(message.data) ~= "string" then
+      error("on_message: a message's data must be a string, it is a " .. type(message.data), 0)
+    end
+    return message.event, message.data
+  end
+
+  function policy.disconnected(generation, stream, reason)
+    local hooks = generation.on_disconnect
+    for i = 1, #hooks do
+      local guard <close> = enter(core.ON_DISCONNECT)
+      hooks[i].run(stream, reason)
+    end
+  end
+
+  return policy
+end

@@ -1,0 +1,140 @@
+-- SPDX-License-Identifier: MIT
+-- Routes by method and path. A path is made of segments; one that begins with ":" matches any one segment and is read with request:param(name). A path without such
+-- segments wins over one with them; among those the one defined first.
+
+local router = {}
+router.__index = router
+
+local METHODS = { get = "GET", post = "POST", put = "PUT", delete = "DELETE", patch = "PATCH", options = "OPTIONS", head = "HEAD" }
+local OPTIONS = { methods = true, auth = true, opening = true }
+
+function router.new()
+  return setmetatable({ exact = {}, patterns = {} }, router)
+end
+
+local function split(path)
+  local segments = {}
+  for segment in path:gmatch("/([^/]*)") do segments[#segments + 1] = segment end
+  return segments
+end
+
+local function decode(segment)
+  return (segment:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
+end
+
+-- The entry (method -> route) for a path as it was defined.
+local function entry_for(self, path)
+  if not path:find("/:", 1, true) then
+    self.exact[path] = self.exact[path] or {}
+    return self.exact[path]
+  end
+  for _, pattern in ipairs(self.patterns) do
+    if pattern.path == path then return pattern.methods end
+  end
+  local pattern = { path = path, segments = split(path), methods = {} }
+  self.patterns[#self.patterns + 1] = pattern
+  return pattern.methods
+end
+
+local function check_options(options, path)
+  if type(options) ~= "table" then
+    error(("route '%s': options must be a table, not a %s"):format(path, type(options)), 3)
+  end
+  for key in pairs(options) do
+    if not OPTIONS[key] then
+      error(("route '%s': unknown option '%s'; there are methods, auth and opening"):format(path, tostring(key)), 3)
+    end
+  end
+end
+
+local function add(self, file, methods, path, options, handler, stream)
+  if handler == nil then options, handler = {}, options end
+  if type(path) ~= "string" or path:sub(1, 1) ~= "/" then
+    error("a route's path is a string that begins with '/', not " .. tostring(path), 3)
+  end
+  check_options(options, path)
+  if type(handler) ~= "function" then
+    error(("route '%s': the handler must be a function, not a %s"):format(path, type(handler)), 3)
+  end
+  local entry = entry_for(self, path)
+  for _, method in ipairs(options.methods or methods) do
+    if type(method) ~= "string" or not METHODS[method:lower()] or method:upper() ~= method then
+      error(("route '%s': methods are upper case names such as GET, not %s"):format(path, tostring(method)), 3)
+    end
+    if entry[method] then
+      error(("route %s %s is defined already, in %s: a route belongs to one script"):format(method, path, entry[method].file), 3)
+    end
+    entry[method] = { handler = handler, options = options, stream = stream, file = file }
+  end
+end
+
+-- What a script's `routes` function gets.
+function router:collector(file)
+  local route = {}
+  for name, method in pairs(METHODS) do
+    route[name] = function(_, path, options, handler)
+      add(self, file, { method }, path, options, handler, false)
+    end
+  end
+  function route.stream(_, path, options, handler)
+    add(self, file, { "GET" }, path, options, handler, true)
+  end
+  return route
+end
+
+local function match_pattern(pattern, segments)
+  if #pattern.segments ~= #segments then return nil end
+  local params = {}
+  for i, segment in ipairs(pattern.segments) do
+    local value = decode(segments[i])
+    if segment:sub(1, 1) == ":" then
+      if value == "" then return nil end
+      params[segment:sub(2)] = value
+    elseif segment ~= value then
+      return nil
+    end
+  end
+  return params
+end
+
+local function find(self, path)
+  local methods = self.exact[path]
+  if methods then return methods end
+  if path:find("%", 1, true) then
+    methods = self.exact[decode(path)]
+    if methods then return methods end
+  end
+  if #self.patterns == 0 then return nil end
+  local segments = split(path)
+  for _, pattern in ipairs(self.patterns) do
+    local params = match_pattern(pattern, segments)
+    if params then return pattern.methods, params end
+  end
+end
+
+local function allowed(methods)
+  local names = { OPTIONS = true }
+  for method, route in pairs(methods) do
+    names[method] = true
+    if method == "GET" and not route.stream then names.HEAD = true end
+  end
+  local list = {}
+  for name in pairs(names) do list[#list + 1] = name end
+  table.sort(list)
+  return table.concat(list, ", ")
+end
+
+-- Returns the route and its path's parameters; or nil and the methods that the path has as text (nil: no such path). HEAD is answered by an ordinary GET route.
+function router:match(method, path)
+  local methods, params = find(self, path)
+  if not methods then
+    if path == "*" then return nil, "GET, HEAD, OPTIONS, POST" end
+    return nil, nil
+  end
+  local route = methods[method]
+  if not route and method == "HEAD" and methods.GET and not methods.GET.stream then route = methods.GET end
+  if not route then return nil, allowed(methods) end
+  return route, params
+end
+
+return router

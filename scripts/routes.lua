@@ -1,0 +1,42 @@
+-- SPDX-License-Identifier: MIT
+-- The routes of the default policy: streams, publishing, health and metrics.
+
+local JSON = { ["Content-Type"] = "application/json" }
+
+local function events(stream, request)
+  local channels = request:query_all("channel")
+  if #channels == 0 then channels = { "default" } end
+  stream:subscribe(channels)
+end
+
+local function publish(request)
+  local message, problem = request:message()
+  if not message then return sluice.reject(400, problem) end
+  local id, subscribers, status = sluice.publish(message.channel, message, request)
+  if not id then
+    -- A hook's own rejection is the answer as it is.
+    return type(subscribers) == "table" and subscribers or sluice.reject(status, subscribers)
+  end
+  return 200, ('{"id":"%s","subscribers":%d}'):format(id, subscribers), JSON
+end
+
+local function health()
+  local body, status = sluice.health(true)
+  return status, body, JSON
+end
+
+local function metrics(request)
+  local body, content_type = sluice.metrics(request:header("Accept") or "")
+  return 200, body, { ["Content-Type"] = content_type }
+end
+
+return {
+  name = "routes",
+  priority = 0,
+  routes = function(route)
+    route:stream("/events", events)
+    route:post("/publish", publish)
+    route:get("/health", { auth = false }, health)
+    route:get("/metrics", { auth = false }, metrics)
+  end,
+}
