@@ -47,8 +47,8 @@ int http_percent_decode(struct slice s, bool form, struct buf *out) {
     return 0;
 }
 
-/* Reads a weight as thousandths: "0.5" is 500. More than the grammar has is read as it is meant: ".2" (which Java's client
- * sends), more than three digits (cut), a number above 1 (as 1). Returns -1 for what is no number. */
+/* Reads a weight as thousandths: "0.5" is 500. More than the grammar has is read as it is meant: ".2" (which Java's
+ * client sends), more than three digits (cut), a number above 1 (as 1). Returns -1 for what is no number. */
 static int parse_weight(struct slice s) {
     int whole = 0, thousandths = 0, unit = 100;
     size_t i = 0;
@@ -69,8 +69,8 @@ static int parse_weight(struct slice s) {
     return whole ? 1000 : thousandths;
 }
 
-/* Takes the next element that has a value: its value without parameters, and its weight, 1000 where it has none. An element
- * whose weight is no number counts as not sent. */
+/* Takes the next element that has a value: its value without parameters, and its weight, 1000 where it has none. An
+ * element whose weight is no number counts as not sent. */
 static bool next_weighted(struct slice *rest, struct slice *value, int *weight) {
     struct slice element, parameter;
     while (http_list_next(rest, ',', &element)) {
@@ -87,8 +87,8 @@ static bool next_weighted(struct slice *rest, struct slice *value, int *weight) 
     return false;
 }
 
-/* How closely a media range fits: 3 the type itself, 2 "type" with any subtype, 1 any type, 0 not. A lone "*" is sent for any type by
- * some old clients. */
+/* How closely a media range fits: 3 the type itself, 2 "type" with any subtype, 1 any type, 0 not. A lone "*" is
+ * sent for any type by some old clients. */
 static int match_range(struct slice range, struct slice type, struct slice subtype) {
     const char *slash = memchr(range.ptr, '/', range.len);
     if (!slash)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Two readers see every byte of a request. The raw pass, a state machine over head, chunk lines and trailers, finds where
- * the parts begin and end, counts against the limits and refuses everything that two servers could read in two ways.
- * Then llhttp reads the same bytes: the head once it is complete, the body as it comes. It has to come to the same framing at
- * the same byte; where it does not, the request is refused. So neither a gap in llhttp's strictness nor a slip in the
- * raw pass alone lets a second request hide in the first.
+/* Two readers see every byte of a request. The raw pass, a state machine over head, chunk lines and trailers, finds
+ * where the parts begin and end, counts against the limits and refuses everything that two servers could read in two
+ * ways. Then llhttp reads the same bytes: the head once it is complete, the body as it comes. It has to come to the
+ * same framing at the same byte; where it does not, the request is refused. So neither a gap in llhttp's strictness
+ * nor a slip in the raw pass alone lets a second request hide in the first.
  *
- * What is refused is decided by the bytes in their order, or at the end of the request line or the head: how the bytes were
- * cut into reads never changes the answer. */
+ * What is refused is decided by the bytes in their order, or at the end of the request line or the head: how the
+ * bytes were cut into reads never changes the answer. */
 
 /* llhttp's enum of methods has names that are ours as well. */
 #define HTTP_DELETE LLHTTP_DELETE
@@ -106,8 +106,8 @@ static const llhttp_settings_t llhttp_callbacks = {
     .on_message_complete = on_message_complete,
 };
 
-/* Gives llhttp what the raw pass accepted; `done` is what the raw pass says about the end. Returns false where llhttp has another
- * opinion: the request is refused. */
+/* Gives llhttp what the raw pass accepted; `done` is what the raw pass says about the end. Returns false where
+ * llhttp has another opinion: the request is refused. */
 static bool second_opinion(struct http_request *r, const char *data, size_t len, bool done) {
     struct http_parser *p = r->parser;
     p->llhttp.data = r; /* each time: the owner may have moved the request */
@@ -175,8 +175,8 @@ static bool parse_length(struct slice s, size_t *length) {
     return s.len > 0;
 }
 
-/* Only `chunked`, once and by itself, is read here. After it nothing may come (RFC 9112, 6.1): that is malformed; an empty
- * element is, too, as readers differ on it. */
+/* Only `chunked`, once and by itself, is read here. After it nothing may come (RFC 9112, 6.1): that is malformed; an
+ * empty element is, too, as readers differ on it. */
 static void read_codings(struct facts *f, struct slice value) {
     struct slice element;
     f->coded = true;
@@ -410,8 +410,8 @@ static bool read_head(struct http_request *r, const char **at, const char *end, 
     return scan->state != HTTP_AT_END || complete_head(r, wants_continue);
 }
 
-/* Reads the body, both ways. llhttp gets the bytes before a refused one too, and its objection to one of those comes first, as it
- * would have had they come in a read of their own. */
+/* Reads the body, both ways. llhttp gets the bytes before a refused one too, and its objection to one of those comes
+ * first, as it would have had they come in a read of their own. */
 static bool read_body(struct http_request *r, const char **at, const char *end) {
     struct http_scan *scan = &r->parser->scan;
     const char *start = *at;
@@ -500,11 +500,13 @@ void http_request_field_at(const struct http_request *r, size_t i, struct slice 
 }
 
 bool http_request_field(const struct http_request *r, const char *name, struct slice *value) {
-    struct slice wanted = slice_of(name), found;
+    struct slice wanted = slice_of(name), found, its;
     for (size_t i = 0; i < http_request_field_count(r); i++) {
-        http_request_field_at(r, i, &found, value);
-        if (slice_equal_nocase(found, wanted))
+        http_request_field_at(r, i, &found, &its);
+        if (slice_equal_nocase(found, wanted)) {
+            *value = its;
             return true;
+        }
     }
     return false;
 }

@@ -11,7 +11,8 @@
 enum { HTTP_MAX_FIELDS = 128 };
 
 struct http_limits {
-    size_t header_bytes; /* request line and fields together; again as much for all trailers; over it 431 */
+    size_t header_bytes; /* request line and fields together, over it 431; again as much for trailers (431) and chunk
+                          * extensions (413) together */
     size_t target_bytes; /* the request target alone; over it 414 */
     size_t body_bytes;   /* the decoded body; over it 413 */
 };
@@ -32,7 +33,7 @@ enum http_method {
     HTTP_DELETE,
     HTTP_PATCH,
     HTTP_OPTIONS,
-    HTTP_OTHER /* a valid method that the server does not know: 501 by the router */
+    HTTP_OTHER /* another one that llhttp reads, as TRACE: 501 by the router. Unknown tokens and CONNECT fail here */
 };
 
 struct http_parser; /* private: llhttp and the raw pass */
@@ -69,7 +70,8 @@ void http_request_deinit(struct http_request *r);
 /* Reads on. `*consumed` is how many of the `len` bytes belong to this request (all, save on
  * HTTP_DONE; on HTTP_CONTINUE those of the head). -ENOMEM inside becomes HTTP_FAILED with 503. CRLFs before the
  * request line are skipped (RFC 9112, 2.2), at most 16 bytes of them. After HTTP_DONE or HTTP_FAILED nothing may be fed
- * before a reset. */
+ * before a reset. What is wrong is said with the byte that makes it so, or at the end of the request line or head; how the
+ * bytes are cut into calls never changes it. All versions but 1.0 and 1.1 fail with 505: nobody has defined 1.2. */
 enum http_result http_request_feed(struct http_request *r, const char *data, size_t len, size_t *consumed);
 
 /* True once any byte of the request (leading CRLFs aside) has been read: tells an idle connection from a
@@ -92,7 +94,7 @@ int http_request_field_join(const struct http_request *r, const char *name, stru
 /* Finds cookie `name` (RFC 6265, 4.2) over all Cookie fields. A quoted value comes without its quotes. */
 bool http_request_cookie(const struct http_request *r, struct slice name, struct slice *value);
 
-/* --- decoding, independent of a request -------------------------------------------------------- */
+/* --- decoding, independent of a request (http_decode.c) ------------------------------------------ */
 
 /* Walks `application/x-www-form-urlencoded` text: takes the next name and value, still encoded, from the
  * front of `*rest`. Returns false at the end. Empty pairs are skipped. */

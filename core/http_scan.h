@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* The raw pass over a request's bytes: a state machine that finds where request line, fields, chunks and trailers begin and
- * end (RFC 9112), counts them against the limits and refuses what two servers could read in two ways: a bare LF or CR, a folded
- * field, blanks where none belong, control bytes. Keeps the raw head. Does not know what a method or a field means, and reads no
- * body; private to http_request.c. How the bytes are cut into calls never changes the outcome. */
+/* The raw pass over a request's bytes: a state machine that finds where request line, fields, chunks and trailers
+ * begin and end (RFC 9112), counts them against the limits and refuses what two servers could read in two ways: a
+ * bare LF or CR, a folded field, blanks where none belong, control bytes. Keeps the raw head. Does not know what a
+ * method or a field means, and reads no body; private to http_request.c. How the bytes are cut into calls never
+ * changes the outcome. */
 #ifndef SLUICE_HTTP_SCAN_H
 #define SLUICE_HTTP_SCAN_H
 
@@ -73,16 +74,18 @@ void http_scan_reset(struct http_scan *scan, size_t kept);
 
 void http_scan_deinit(struct http_scan *scan);
 
-/* Each of these reads on from `*at`, moves it behind what was accepted, and returns false where a byte was refused: `state` is
- * HTTP_AT_REFUSED then, with status and reason. */
+/* Each of these reads on from `*at`, moves it behind what was accepted, and returns false where a byte was refused:
+ * `state` is HTTP_AT_REFUSED then, with status and reason. */
 
-/* Skips CRLFs and reads the request line; `state` is HTTP_AT_FIELD once that is complete, and all of it is in `head`. */
+/* Skips CRLFs and reads the request line; `state` is HTTP_AT_FIELD once that is complete, and all of it is in
+ * `head`. */
 bool http_scan_line(struct http_scan *scan, const char **at, const char *end);
 
 /* Reads the fields; `state` is HTTP_AT_END once the head is complete, and all of it is in `head`. */
 bool http_scan_fields(struct http_scan *scan, const char **at, const char *end);
 
-/* After the head: says what body follows. With neither chunks nor a length there is none, and the state stays HTTP_AT_END. */
+/* After the head: says what body follows. With neither chunks nor a length there is none, and the state stays
+ * HTTP_AT_END. */
 void http_scan_expect(struct http_scan *scan, bool chunked, size_t length);
 
 /* Reads the body, its framing and trailers; `state` is HTTP_AT_END once the request is complete. */

@@ -69,8 +69,8 @@ static inline struct slice http_trim(struct slice s) {
     return s;
 }
 
-/* Takes the next element, trimmed, from the front of `*rest`, whose elements `separator` divides; one inside a quoted string
- * divides nothing. Returns false at the end. An element may be empty; an empty text has none. */
+/* Takes the next element, trimmed, from the front of `*rest`, whose elements `separator` divides; one inside a
+ * quoted string divides nothing. Returns false at the end. An element may be empty; an empty text has none. */
 static inline bool http_list_next(struct slice *rest, char separator, struct slice *element) {
     if (rest->len == 0)
         return false;

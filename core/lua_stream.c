@@ -178,6 +178,9 @@ static int stream_send_method(lua_State *L) {
         lua_replace(L, 4);
     }
     data.ptr = lua_tolstring(L, 4, &data.len);
+    const char *why;
+    if (message_check(slice_of("-"), event, data, &why) != 0)
+        return luaL_error(L, "stream:send: %s", why);
     if (!lua_stream_begin(L, s))
         return after_send(L, s, false);
     if (refuse_full(L, s)) {
@@ -185,9 +188,6 @@ static int stream_send_method(lua_State *L) {
         lua_pushliteral(L, "the client is slow: nothing was sent");
         return 2;
     }
-    const char *why;
-    if (message_check(slice_of("-"), event, data, &why) != 0)
-        return luaL_error(L, "stream:send: %s", why);
     int rc = stream_send(s, event, data);
     if (rc == -ENOMEM)
         return luaL_error(L, "not enough memory");
@@ -463,9 +463,13 @@ static void answer_busy(lua_State *L, struct exchange *x) {
 static int core_open_stream(lua_State *L) {
     struct exchange *x = lua_request_check(L, 1);
     struct worker *w = x->worker;
-    struct slice accept = {NULL, 0};
-    http_request_field(&x->request, "Accept", &accept);
-    if (http_accept_quality(accept, "text", "event-stream") == 0)
+    struct buf accept = {0};
+    int rc = http_request_field_join(&x->request, "Accept", &accept);
+    int quality = http_accept_quality(buf_slice(&accept), "text", "event-stream");
+    buf_deinit(&accept);
+    if (rc == -ENOMEM)
+        return luaL_error(L, "not enough memory");
+    if (quality == 0)
         return policy_refuse(L, 406, "this is an event stream: Accept must allow text/event-stream");
     if (w->draining) {
         lua_request_detach(L, x);
@@ -500,7 +504,7 @@ static int core_finish_stream(lua_State *L) {
     lua_setiuservalue(L, 1, UV_REQUEST);
     lua_request_detach(L, x);
     exchange_release(x);
-    if (s->sub_count == 0)
+    if (s->sub_count == 0 && !s->asked_all)
         stream_close(s, STREAM_FINISHED);
     return 0;
 }

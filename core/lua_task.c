@@ -18,7 +18,7 @@ static int sleep_for(lua_State *L) {
     struct routine *r = policy_check_wait(L, "sluice.sleep");
     struct stream *s = r->exchange ? r->exchange->stream : NULL;
     /* A wait after the first subscribe sends the head, so that the client is not kept waiting with it. */
-    if (s && !s->begun && s->sub_count > 0 && !lua_stream_begin(L, s)) {
+    if (s && !s->begun && (s->sub_count > 0 || s->asked_all) && !lua_stream_begin(L, s)) {
         r->wait = WAIT_FOREVER;
         return lua_yield(L, 0);
     }

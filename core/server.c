@@ -416,7 +416,8 @@ void server_free(struct server *s) {
     free(s->workers);
     if (s->command.data) {
         uv_walk(&s->loop, close_handle, NULL);
-        uv_run(&s->loop, UV_RUN_DEFAULT);
+        while (uv_run(&s->loop, UV_RUN_DEFAULT) != 0)
+            continue;
         uv_loop_close(&s->loop);
     }
     hub_free(s->hub);

@@ -134,7 +134,11 @@ int stream_subscribe(struct stream *s, struct slice name, struct filter *filter)
     if (!s->conn)
         return -EPIPE;
     struct subscription **at = find(s, name);
-    if (*at || slice_is(name, REGISTRY_ALL))
+    if (slice_is(name, REGISTRY_ALL)) {
+        s->asked_all = true;
+        return 0;
+    }
+    if (*at)
         return 0;
     if (s->sub_count >= w->config->channels_per_stream)
         return -E2BIG;

@@ -44,6 +44,7 @@ struct stream {
     char *user; /* or NULL */
     uint32_t generation; /* of the policy that opened it */
     uint32_t sub_count;
+    bool asked_all; /* subscribed to sluice.all by name: enough to stay open */
     bool begun;
     bool chunked;
     bool opening;   /* send the opening block */

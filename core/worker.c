@@ -118,14 +118,15 @@ static void set_clock(struct worker *w) {
         uv_timer_stop(&w->clock);
 }
 
+static void on_busy(uv_idle_t *idle) {
+    (void)idle; /* its being active keeps the loop from waiting */
+}
+
 static void on_clock(uv_timer_t *timer) {
     struct worker *w = timer->data;
     w->clock_due = 0;
     wheel_advance(&w->wheel, worker_now(w));
-}
-
-static void on_busy(uv_idle_t *idle) {
-    (void)idle; /* its being active keeps the loop from waiting */
+    uv_idle_start(&w->busy, on_busy); /* what the timers began is finished, and the next one set, in this turn */
 }
 
 static void check_end(struct worker *w);
@@ -236,7 +237,8 @@ static void shut(struct worker *w) {
     w->policy = NULL;
     poller_close(&w->poller);
     uv_walk(&w->loop, close_handle, NULL);
-    uv_run(&w->loop, UV_RUN_DEFAULT);
+    while (uv_run(&w->loop, UV_RUN_DEFAULT) != 0)
+        continue; /* a second order to stop makes one run end early */
 }
 
 /* --- the thread --------------------------------------------------------------------------------- */

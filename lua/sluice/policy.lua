@@ -136,7 +136,8 @@ return function(core)
     if route.stream then
       local stream = core.open_stream(request, route.options)
       if not stream then return end
-      route.handler(stream, request)
+      local answer = route.handler(stream, request)
+      if is_rejection(answer) then error(answer, 0) end -- the answer, as long as nothing was sent
       return core.finish_stream(stream)
     end
     return respond(request, route.handler(request))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Feeds the same bytes whole, byte by byte and in pieces of all sizes: whatever requests are in them, the outcome must be the
- * same, and each of them must keep what the header promises. The input is what a client would send. */
+/* Feeds the same bytes whole, byte by byte and in pieces of all sizes: whatever requests are in them, the outcome
+ * must be the same, and each of them must keep what the header promises. The input is what a client would send. */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -65,7 +65,8 @@ static void check_refusal(const struct http_request *r) {
     }
 }
 
-/* Reads requests until one fails or the bytes are used up. Each read has up to `piece` bytes, a changing number where that is 0. */
+/* Reads requests until one fails or the bytes are used up. Each read has up to `piece` bytes, a changing number
+ * where that is 0. */
 static void run(struct buf *out, const char *data, size_t len, size_t piece) {
     struct http_request r;
     uint64_t random = slice_hash(slice_make(data, len));

@@ -15,6 +15,8 @@ return {
   run = function(context, _, given)
     local cfg, message = options.resolve(context, given)
     if not cfg then return context.fail(message) end
+    -- Each connection is an open file. Where the limit cannot be raised the server runs with what there is.
+    context.core().raise_files()
     local server
     server, message = context.sluice().start(cfg, { signals = true })
     if not server then return context.fail(message) end
