@@ -80,6 +80,8 @@ local function prepare(settings, options)
     if not scripts then return nil, message end
   end
   local flat = config.flatten(resolved)
+  flat["jwt.key"], message = config.key(resolved)
+  if message then return nil, message end
   flat.public_json = core.json.encode(config.public(resolved))
   return flat, {
     scripts = scripts,

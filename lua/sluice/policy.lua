@@ -2,6 +2,8 @@
 -- The policy of one worker: loads a set of scripts into an environment of its own and runs its hooks and routes. Runs inside the
 -- worker's Lua state, called by core/lua_policy.c; scripts never see this module. `core` is the table of C functions it stands on.
 
+-- luacheck: ignore 211/guard (a phase is left when its guard goes out of scope)
+
 local environment = require "sluice.environment"
 local router = require "sluice.router"
 

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- Routes by method and path. A path is made of segments; one that begins with ":" matches any one segment and is read with request:param(name). A path without such
--- segments wins over one with them; among those the one defined first.
+-- Routes by method and path. A path is made of segments; one that begins with ":" matches any one segment and is read with
+-- request:param(name). A path without such segments wins over one with them; among those the one defined first.
 
 local router = {}
 router.__index = router

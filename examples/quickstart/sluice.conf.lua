@@ -1,0 +1,6 @@
+-- SPDX-License-Identifier: MIT
+-- The quickstart's configuration. Relative paths are relative to this file; doc/reference.md has all keys.
+return {
+  listen = "127.0.0.1:8080",
+  scripts = "scripts", -- replaces the default policy whole
+}
