@@ -4,7 +4,10 @@
 #ifndef SLUICE_CONFIG_H
 #define SLUICE_CONFIG_H
 
+#include "address.h"
 #include "history.h"
+
+enum { CONFIG_ALGORITHMS = 9, CONFIG_ALGORITHM_BYTES = 8 };
 
 enum slow_rule { SLOW_DISCONNECT, SLOW_DROP_OLDEST, SLOW_CONFLATE };
 
@@ -41,7 +44,17 @@ struct config {
 
     struct channel_rule *rules; /* longest prefix first, exact names before prefixes */
     size_t rule_count;
+
+    struct address *proxies; /* trust_proxy */
+    size_t proxy_count;
+
     bool has_key;
+    bool key_is_file;       /* the key was read from jwt.key_file */
+    struct buf jwt_key;     /* a secret, or a PEM */
+    char jwt_algorithms[CONFIG_ALGORITHMS][CONFIG_ALGORITHM_BYTES];
+    size_t jwt_algorithm_count;
+    double jwt_leeway;      /* seconds, as in tokens */
+    struct buf jwt_issuer, jwt_audience; /* NUL-terminated; `data` NULL: not set */
 
     struct buf json; /* all of it as JSON without secrets, for `sluice.config` */
 };
@@ -49,6 +62,7 @@ struct config {
 /* The rule for a channel, or NULL where the defaults apply. */
 const struct channel_rule *config_rule(const struct config *c, struct slice channel);
 
+/* Wipes the key before its memory goes. */
 void config_free(struct config *c);
 
 #endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "conn.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -18,14 +17,6 @@ enum {
     CONN_LINGER_MS = 1000,
     CONN_DISCARD_BYTES = 64 * 1024   /* what a stream's client may send after its request */
 };
-
-void address_format(const struct address *a, char out[ADDRESS_TEXT_BYTES]) {
-    static const uint8_t MAPPED[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    if (memcmp(a->ip, MAPPED, sizeof MAPPED) == 0)
-        inet_ntop(AF_INET, a->ip + 12, out, ADDRESS_TEXT_BYTES);
-    else
-        inet_ntop(AF_INET6, a->ip, out, ADDRESS_TEXT_BYTES);
-}
 
 /* --- deadlines ---------------------------------------------------------------------------------- */
 

@@ -4,8 +4,7 @@
 #ifndef SLUICE_CONN_H
 #define SLUICE_CONN_H
 
-#include <netinet/in.h>
-
+#include "address.h"
 #include "outq.h"
 #include "poller.h"
 #include "wheel.h"
@@ -13,16 +12,6 @@
 struct worker;
 struct exchange;
 struct stream;
-
-/* The remote address, without its port. IPv4 is kept as ::ffff:a.b.c.d. */
-struct address {
-    uint8_t ip[16];
-};
-
-enum { ADDRESS_TEXT_BYTES = 46 };
-
-/* Writes the address as text: dotted IPv4, or IPv6. */
-void address_format(const struct address *a, char out[ADDRESS_TEXT_BYTES]);
 
 enum conn_state {
     CONN_OPEN,   /* reads and answers requests */

@@ -2,10 +2,13 @@
 #include "exchange.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "conn.h"
+#include "ratelimit.h"
+#include "server.h"
 #include "stream.h"
 #include "worker.h"
 
@@ -31,8 +34,10 @@ struct exchange *exchange_new(struct worker *w, struct conn *conn) {
     x->conn = conn;
     x->worker = w;
     x->handling = x->answered = x->has_user = false;
+    x->expires = INFINITY;
     x->stream = NULL;
     x->task = NULL;
+    x->holds = NULL;
     buf_clear(&x->fields);
     buf_clear(&x->user);
     snprintf(x->id, sizeof x->id, "%016llx", (unsigned long long)worker_random(w));
@@ -43,6 +48,7 @@ void exchange_free(struct exchange *x) {
     struct worker *w = x->worker;
     if (x->handling)
         w->exchanges--;
+    ratelimit_hold_clear(&x->holds, w->server->limits);
     if (w->pool_count < WORKER_POOL) {
         http_request_reset(&x->request);
         list_append(&w->pool, &x->pool);
@@ -73,7 +79,14 @@ int exchange_add_field(struct exchange *x, struct slice name, struct slice value
 }
 
 void exchange_address(const struct exchange *x, char out[46]) {
-    address_format(&x->conn->peer, out);
+    const struct config *config = x->worker->config;
+    struct address client = x->conn->peer;
+    struct buf forwarded = {0};
+    if (address_is_one_of(&client, config->proxies, config->proxy_count) &&
+        http_request_field_join(&x->request, "X-Forwarded-For", &forwarded) == 0)
+        client = address_of_client(&client, buf_slice(&forwarded), config->proxies, config->proxy_count);
+    buf_deinit(&forwarded);
+    address_format(&client, out);
 }
 
 /* Lets go of the stream that the answer was not, and of the exchange; the connection goes on with the next request. */

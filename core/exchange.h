@@ -7,6 +7,7 @@
 #include "list.h"
 
 struct conn;
+struct ratelimit_hold;
 struct stream;
 struct worker;
 
@@ -23,6 +24,8 @@ struct exchange {
     struct stream *stream; /* the stream it became, begun or not */
     struct buf user;       /* who the policy says it is; empty: nobody */
     bool has_user;
+    struct ratelimit_hold *holds; /* what its limits count as open until it is over; a stream takes them over when it begins */
+    double expires; /* seconds since 1970 at which the stream it becomes ends, jwt.leeway not added; infinite: never */
     void *task; /* the policy's */
     struct list pool; /* in the worker's free list */
 };
@@ -55,7 +58,7 @@ void exchange_abandon(struct exchange *x);
 /* The handler of a stream has ended: the exchange is over, the stream stays open (or was closed before). */
 void exchange_release(struct exchange *x);
 
-/* The client's address as text. */
+/* The client's address as text: behind a proxy of `trust_proxy` the one that X-Forwarded-For tells. */
 void exchange_address(const struct exchange *x, char out[46]);
 
 #endif

@@ -2,6 +2,7 @@
 #include "lua_config.h"
 
 #include <lauxlib.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,6 +53,36 @@ static void text(lua_State *L, int index, const char *key, struct buf *out) {
     lua_pop(L, 1);
 }
 
+/* The same for what may be absent. Returns true where it is set. */
+static bool optional_text(lua_State *L, int index, const char *key, struct buf *out) {
+    if (!is_set(L, index, key))
+        return false;
+    text(L, index, key, out);
+    return true;
+}
+
+static void algorithms(lua_State *L, int index, struct config *c) {
+    lua_getfield(L, index, "jwt.algorithms");
+    lua_Unsigned count = lua_rawlen(L, -1);
+    for (lua_Unsigned i = 0; i < count && i < CONFIG_ALGORITHMS; i++) {
+        lua_rawgeti(L, -1, (lua_Integer)i + 1);
+        snprintf(c->jwt_algorithms[i], CONFIG_ALGORITHM_BYTES, "%s", luaL_checkstring(L, -1));
+        c->jwt_algorithm_count++;
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
+/* `jwt.key` holds the key also where it comes from `jwt.key_file`. */
+static void jwt(lua_State *L, int index, struct config *c) {
+    c->has_key = optional_text(L, index, "jwt.key", &c->jwt_key);
+    c->key_is_file = is_set(L, index, "jwt.key_file");
+    algorithms(L, index, c);
+    c->jwt_leeway = number(L, index, "jwt.leeway");
+    optional_text(L, index, "jwt.issuer", &c->jwt_issuer);
+    optional_text(L, index, "jwt.audience", &c->jwt_audience);
+}
+
 static void history(lua_State *L, int index, const char *messages, const char *bytes, const char *age, struct history_limits *out) {
     out->messages = size(L, index, messages);
     out->bytes = size(L, index, bytes);
@@ -92,6 +123,24 @@ static void rules(lua_State *L, int index, struct config *c) {
     lua_pop(L, 1);
 }
 
+static void proxies(lua_State *L, int index, struct config *c) {
+    lua_getfield(L, index, "trust_proxy");
+    int list = lua_gettop(L);
+    lua_Unsigned count = lua_rawlen(L, list);
+    c->proxies = calloc(count + 1, sizeof *c->proxies);
+    if (!c->proxies)
+        luaL_error(L, "not enough memory");
+    for (lua_Unsigned i = 0; i < count; i++) {
+        struct slice address;
+        lua_rawgeti(L, list, (lua_Integer)i + 1);
+        address.ptr = luaL_checklstring(L, -1, &address.len);
+        if (!address_parse(address, &c->proxies[c->proxy_count++]))
+            luaL_error(L, "config: trust_proxy has '%s', which is no IP address", address.ptr);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
 void lua_config_read(lua_State *L, int index, struct config **out) {
     struct config *c = *out = calloc(1, sizeof *c);
     if (!c)
@@ -119,7 +168,8 @@ void lua_config_read(lua_State *L, int index, struct config **out) {
     c->stale_ms = seconds(L, index, "stream.stale");
     c->opening = boolean(L, index, "stream.opening");
     c->drain_ms = seconds(L, index, "drain");
-    c->has_key = is_set(L, index, "jwt.key") || is_set(L, index, "jwt.key_file");
+    jwt(L, index, c);
     rules(L, index, c);
+    proxies(L, index, c);
     text(L, index, "public_json", &c->json);
 }

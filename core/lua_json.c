@@ -8,11 +8,10 @@
 #include <stdio.h>
 
 #include "json.h"
+#include "lua_scratch.h"
 
 /* Its address is the registry key of the metatable that marks arrays. */
 static const char ARRAY_MARK = 0;
-
-static const char BUFFER_TYPE[] = "sluice.json.buffer";
 
 /* --- the mark of arrays ------------------------------------------------------------------------- */
 
@@ -326,27 +325,10 @@ int lua_json_encode(lua_State *L, int index, struct buf *out, const char **error
 
 /* --- functions for Lua -------------------------------------------------------------------------- */
 
-static int buffer_gc(lua_State *L) {
-    buf_deinit(luaL_checkudata(L, 1, BUFFER_TYPE));
-    return 0;
-}
-
-/* Pushes a buffer that the collector frees, also where an error is raised before it is done with. */
-static struct buf *push_buffer(lua_State *L) {
-    struct buf *b = lua_newuserdatauv(L, sizeof *b, 0);
-    buf_init(b);
-    if (luaL_newmetatable(L, BUFFER_TYPE)) {
-        lua_pushcfunction(L, buffer_gc);
-        lua_setfield(L, -2, "__gc");
-    }
-    lua_setmetatable(L, -2);
-    return b;
-}
-
 /* sluice.json.encode(value) -> text, or nil, message */
 static int json_encode(lua_State *L) {
     luaL_checkany(L, 1);
-    struct buf *out = push_buffer(L);
+    struct buf *out = lua_scratch_push(L);
     const char *error;
     if (lua_json_encode(L, 1, out, &error)) {
         lua_pushnil(L);

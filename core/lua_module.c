@@ -19,6 +19,7 @@
 #include "http_response.h"
 #include "lua_config.h"
 #include "lua_json.h"
+#include "lua_jwt.h"
 #include "lua_policy.h"
 #include "server.h"
 
@@ -407,6 +408,14 @@ static int http_request(lua_State *L) {
     return rc == LUA_OK ? 1 : lua_error(L);
 }
 
+/* token_sign(key, algorithm, claims): the token; or nil, message */
+static int sign_token(lua_State *L) {
+    struct slice key;
+    key.ptr = luaL_checklstring(L, 1, &key.len);
+    luaL_checktype(L, 3, LUA_TTABLE);
+    return lua_jwt_push_signed(L, key, luaL_checkstring(L, 2), 3);
+}
+
 /* --- the module ------------------------------------------------------------------------------------- */
 
 __attribute__((visibility("default"))) int luaopen_sluice_core(lua_State *L);
@@ -417,7 +426,7 @@ int luaopen_sluice_core(lua_State *L) {
                                        {NULL, NULL}};
     static const luaL_Reg FUNCTIONS[] = {{"start", start},       {"check", check},           {"cores", cores},
                                          {"mkdir", make_folder}, {"list_dir", list_folder},  {"raise_files", raise_files},
-                                         {"http_request", http_request}, {NULL, NULL}};
+                                         {"http_request", http_request}, {"token_sign", sign_token}, {NULL, NULL}};
     luaL_newmetatable(L, SERVER_TYPE);
     luaL_newlib(L, METHODS);
     lua_setfield(L, -2, "__index");

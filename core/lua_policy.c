@@ -13,11 +13,13 @@
 #include "server.h"
 #include "snapshot.h"
 #include "sse.h"
+#include "token.h"
 
 enum {
     IDLE_THREADS = 64,
     COLLECT_STEP = 64 * 1024,    /* growth after which an idle worker collects */
-    GENERATIONS_KEPT = 2
+    GENERATIONS_KEPT = 2,
+    TOKENS_KEPT = 512 /* verified ones, of at most 8 KiB each */
 };
 
 /* --- phases ------------------------------------------------------------------------------------- */
@@ -382,6 +384,8 @@ static struct generation *generation_of(struct policy *p, uint32_t number) {
 static void push_api(lua_State *L) {
     lua_newtable(L);
     lua_publish_register(L);
+    lua_limit_register(L);
+    lua_jwt_register(L);
     lua_task_register(L);
     lua_tools_register(L);
     lua_json_register(L);
@@ -474,8 +478,19 @@ static bool load(struct policy *p, const struct snapshot *snapshot, uint64_t num
     return result.ok;
 }
 
+/* What older scripts have started while they loaded ends with them: the new ones have started their own. */
+static void end_loaded_tasks(struct policy *p) {
+    for (struct list *node = p->routines.next, *next; node != &p->routines; node = next) {
+        struct routine *r = list_entry(node, struct routine, node);
+        next = node->next;
+        if (r->from_loading)
+            routine_kill(r);
+    }
+}
+
 static void accept_candidate(struct policy *p) {
     struct generation *g = p->candidate;
+    end_loaded_tasks(p);
     p->candidate = NULL;
     p->current = g;
     list_append(&p->generations, &g->node);
@@ -711,14 +726,9 @@ static int print(lua_State *L) {
     return 0;
 }
 
-static int is_rejection(lua_State *L) {
-    lua_pushboolean(L, policy_is_rejection(L, 1));
-    return 1;
-}
-
 /* Pushes the functions that the runtime stands on. */
 static void push_core(lua_State *L) {
-    static const luaL_Reg FUNCTIONS[] = {{"over", over}, {"print", print}, {"is_rejection", is_rejection}, {NULL, NULL}};
+    static const luaL_Reg FUNCTIONS[] = {{"over", over}, {"print", print}, {NULL, NULL}};
     static const struct {
         const char *name;
         enum phase phase;
@@ -801,6 +811,7 @@ static void destroy(struct policy *p) {
     while (!list_empty(&p->generations))
         generation_free(p, list_entry(p->generations.next, struct generation, node));
     lua_close(p->L);
+    token_cache_free(p->tokens);
     free(p);
 }
 
@@ -816,8 +827,10 @@ static struct policy *create(struct worker *w, void *context) {
     };
     list_init(&p->generations);
     list_init(&p->routines);
-    p->L = lua_newstate(lua_budget_alloc, &p->budget);
+    p->tokens = token_cache_new(TOKENS_KEPT);
+    p->L = p->tokens ? lua_newstate(lua_budget_alloc, &p->budget) : NULL;
     if (!p->L) {
+        token_cache_free(p->tokens);
         free(p);
         return NULL;
     }
@@ -829,6 +842,7 @@ static struct policy *create(struct worker *w, void *context) {
     if (lua_pcall(p->L, 1, 0, 0) != LUA_OK) {
         log_write(w->log, LOG_ERROR, "policy", "cannot set up a worker's Lua: %s", lua_tostring(p->L, -1));
         lua_close(p->L);
+        token_cache_free(p->tokens);
         free(p);
         return NULL;
     }

@@ -60,6 +60,7 @@ struct routine {
     struct wheel_timer timer;
     struct exchange *exchange; /* the request it answers, or NULL */
     int request_ref;           /* its userdata */
+    bool from_loading;         /* started by a script while it loaded */
     double every_s;            /* > 0: runs again and again */
     int function;              /* of every */
     void (*done)(struct routine *r, bool ok); /* told the end, results on `co`; may be NULL */
@@ -80,6 +81,7 @@ struct policy {
     int depth;
     int idle_threads; /* a table of coroutines to be used again */
     int idle_count;
+    struct token_cache *tokens; /* verified ones */
     size_t collected_bytes; /* in use after the last full collection */
 };
 
@@ -115,7 +117,7 @@ void policy_log_error(struct policy *p, lua_State *co, const char *where);
 /* True where the value at `index` is what sluice.reject makes. */
 bool policy_is_rejection(lua_State *L, int index);
 
-/* sluice.reject(status, text, headers) */
+/* sluice.reject(status, text, headers): raises a rejection. */
 int policy_reject(lua_State *L);
 
 /* Raises a rejection: the request is answered with `status` and {"error": text}. */
@@ -131,6 +133,8 @@ void lua_request_register_core(lua_State *L);
 void lua_stream_register_core(lua_State *L);
 void lua_publish_register_core(lua_State *L);
 void lua_publish_register(lua_State *L);
+void lua_limit_register(lua_State *L);
+void lua_jwt_register(lua_State *L);
 void lua_task_register(lua_State *L);
 void lua_tools_register(lua_State *L);
 

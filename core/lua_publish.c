@@ -136,17 +136,18 @@ static void host_done(struct routine *r, bool ok) {
     struct host_publish *h = r->context;
     lua_State *co = r->co;
     r->done = NULL;
+    if (!ok && !r->policy->budget.over && policy_is_rejection(co, -1)) {
+        lua_getfield(co, -1, "error");
+        host_answer(h, false, lua_type(co, -1) == LUA_TSTRING ? lua_tostring(co, -1) : "the message is refused");
+        return;
+    }
     if (!ok) {
         policy_log_error(r->policy, co, "server:publish failed");
         host_answer(h, false, lua_type(co, -1) == LUA_TSTRING ? lua_tostring(co, -1) : "a hook failed, see the log");
         return;
     }
     if (lua_isnil(co, 1)) {
-        if (policy_is_rejection(co, 2))
-            lua_getfield(co, 2, "error");
-        else
-            lua_pushvalue(co, 2);
-        host_answer(h, false, lua_type(co, -1) == LUA_TSTRING ? lua_tostring(co, -1) : "the message is refused");
+        host_answer(h, false, lua_type(co, 2) == LUA_TSTRING ? lua_tostring(co, 2) : "the message is refused");
         return;
     }
     snprintf(h->id, sizeof h->id, "%s", lua_tostring(co, 1));

@@ -2,6 +2,7 @@
 /* The `request` object of scripts, and what the runtime needs to answer one. */
 #include <errno.h>
 #include <lauxlib.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,10 +11,11 @@
 #include "json.h"
 #include "lua_json.h"
 #include "lua_policy.h"
+#include "lua_scratch.h"
 
 #define REQUEST_TYPE "sluice.request"
 
-enum { UV_OPTIONS = 1, UV_PARAMS = 2 };
+enum { UV_OPTIONS = 1, UV_PARAMS = 2, UV_CLAIMS = 3 };
 
 struct request_box {
     struct exchange *exchange;
@@ -22,7 +24,7 @@ struct request_box {
 /* --- the userdata ------------------------------------------------------------------------------- */
 
 void lua_request_push(lua_State *L, struct exchange *x) {
-    struct request_box *box = lua_newuserdatauv(L, sizeof *box, 2);
+    struct request_box *box = lua_newuserdatauv(L, sizeof *box, 3);
     box->exchange = x;
     luaL_setmetatable(L, REQUEST_TYPE);
 }
@@ -63,23 +65,6 @@ int policy_refuse(lua_State *L, int status, const char *text) {
 
 /* --- query, header, cookie ---------------------------------------------------------------------- */
 
-/* A buffer that Lua frees, whatever raises. */
-static int free_scratch(lua_State *L) {
-    buf_deinit(lua_touserdata(L, 1));
-    return 0;
-}
-
-static struct buf *push_scratch(lua_State *L) {
-    struct buf *b = lua_newuserdatauv(L, sizeof *b, 0);
-    buf_init(b);
-    if (luaL_newmetatable(L, "sluice.scratch")) {
-        lua_pushcfunction(L, free_scratch);
-        lua_setfield(L, -2, "__gc");
-    }
-    lua_setmetatable(L, -2);
-    return b;
-}
-
 static void decode(lua_State *L, struct slice text, struct buf *out) {
     buf_clear(out);
     int rc = http_percent_decode(text, true, out);
@@ -95,7 +80,7 @@ static int query(lua_State *L, bool all) {
     struct slice wanted;
     wanted.ptr = luaL_checklstring(L, 2, &wanted.len);
     struct slice rest = x->request.query, name, value;
-    struct buf *scratch = push_scratch(L);
+    struct buf *scratch = lua_scratch_push(L);
     lua_Integer n = 0;
     if (all)
         lua_newtable(L);
@@ -130,7 +115,7 @@ static int request_header(lua_State *L) {
         lua_pushnil(L);
         return 1;
     }
-    struct buf *joined = push_scratch(L);
+    struct buf *joined = lua_scratch_push(L);
     if (http_request_field_join(&x->request, name, joined) != 0)
         return luaL_error(L, "not enough memory");
     push_slice(L, buf_slice(joined));
@@ -267,7 +252,7 @@ static bool is_json(struct exchange *x) {
 
 static int request_message(lua_State *L) {
     struct exchange *x = lua_request_check(L, 1);
-    struct buf *channel = push_scratch(L), *event = push_scratch(L), *data = push_scratch(L), *name = push_scratch(L);
+    struct buf *channel = lua_scratch_push(L), *event = lua_scratch_push(L), *data = lua_scratch_push(L), *name = lua_scratch_push(L);
     struct publication p = {0};
     bool json = is_json(x);
     const char *problem = json ? read_json(buf_slice(&x->request.body), &p, name) : read_query(x, &p, name);
@@ -314,6 +299,13 @@ static int push_property(lua_State *L, struct exchange *x, const char *name) {
             lua_pushnil(L);
     } else if (strcmp(name, "options") == 0) {
         lua_getiuservalue(L, 1, UV_OPTIONS);
+    } else if (strcmp(name, "claims") == 0) {
+        lua_getiuservalue(L, 1, UV_CLAIMS);
+    } else if (strcmp(name, "expires") == 0) {
+        if (isfinite(x->expires))
+            lua_pushnumber(L, x->expires);
+        else
+            lua_pushnil(L);
     } else {
         return luaL_error(L, "a request has no '%s'; see doc/reference.md", name);
     }
@@ -329,23 +321,48 @@ static int request_index(lua_State *L) {
     return push_property(L, lua_request_check(L, 1), name);
 }
 
-static int request_newindex(lua_State *L) {
-    struct exchange *x = lua_request_check(L, 1);
-    const char *name = luaL_checkstring(L, 2);
-    if (strcmp(name, "user") != 0)
-        return luaL_error(L, "request.%s cannot be set; request.user can", name);
-    buf_clear(&x->user);
-    x->has_user = !lua_isnil(L, 3);
-    if (!x->has_user)
-        return 0;
+static int set_user(lua_State *L, struct exchange *x) {
     struct slice user;
+    buf_clear(&x->user);
+    x->has_user = false;
+    if (lua_isnil(L, 3))
+        return 0;
     if (lua_type(L, 3) != LUA_TSTRING)
         return luaL_error(L, "request.user must be a string or nil, not a %s", luaL_typename(L, 3));
     user.ptr = lua_tolstring(L, 3, &user.len);
     if (user.len > EXCHANGE_USER_BYTES)
         return luaL_error(L, "request.user may have at most %d bytes", EXCHANGE_USER_BYTES);
+    if (memchr(user.ptr, '\0', user.len)) /* a stream keeps it as a C string: another identity */
+        return luaL_error(L, "request.user must not hold a NUL");
     if (buf_append_slice(&x->user, user) != 0)
         return luaL_error(L, "not enough memory");
+    x->has_user = true;
+    return 0;
+}
+
+static int set_expires(lua_State *L, struct exchange *x) {
+    if (lua_isnil(L, 3)) {
+        x->expires = INFINITY;
+        return 0;
+    }
+    if (lua_type(L, 3) != LUA_TNUMBER || !isfinite(lua_tonumber(L, 3)))
+        return luaL_error(L, "request.expires must be a number of seconds since 1970, or nil");
+    x->expires = lua_tonumber(L, 3);
+    return 0;
+}
+
+static int request_newindex(lua_State *L) {
+    struct exchange *x = lua_request_check(L, 1);
+    const char *name = luaL_checkstring(L, 2);
+    if (strcmp(name, "user") == 0)
+        return set_user(L, x);
+    if (strcmp(name, "expires") == 0)
+        return set_expires(L, x);
+    if (strcmp(name, "claims") != 0)
+        return luaL_error(L, "request.%s cannot be set; request.user, claims and expires can", name);
+    if (!lua_isnil(L, 3) && !lua_istable(L, 3))
+        return luaL_error(L, "request.claims must be a table or nil, not a %s", luaL_typename(L, 3));
+    lua_setiuservalue(L, 1, UV_CLAIMS);
     return 0;
 }
 
@@ -401,7 +418,7 @@ static int core_respond(lua_State *L) {
     struct slice body;
     body.ptr = luaL_checklstring(L, 3, &body.len);
     lua_settop(L, 5);
-    struct buf *fields = push_scratch(L);
+    struct buf *fields = lua_scratch_push(L);
     bool has_type = add_fields(L, 4, fields);
     if (!has_type && lua_isstring(L, 5) &&
         http_response_field_text(fields, "Content-Type", lua_tostring(L, 5)) != 0)
@@ -411,14 +428,17 @@ static int core_respond(lua_State *L) {
     return 0;
 }
 
-/* Answers with {"error": text} and the fields at `headers` (0: none). */
+/* Answers with {"error": text} and the fields at `headers` (0: none); 204, which is no error, without a body. */
 static void respond_error(lua_State *L, struct exchange *x, int status, struct slice text, int headers) {
-    struct buf *fields = push_scratch(L), *body = push_scratch(L);
+    struct buf *fields = lua_scratch_push(L), *body = lua_scratch_push(L);
     bool has_type = headers ? add_fields(L, headers, fields) : false;
-    int rc = has_type ? 0 : http_response_field_text(fields, "Content-Type", "application/json");
-    rc = rc ? rc : buf_append_text(body, "{\"error\":");
-    rc = rc ? rc : json_append_string(body, text);
-    rc = rc ? rc : buf_append_char(body, '}');
+    int rc = 0;
+    if (status != 204) {
+        rc = has_type ? 0 : http_response_field_text(fields, "Content-Type", "application/json");
+        rc = rc ? rc : buf_append_text(body, "{\"error\":");
+        rc = rc ? rc : json_append_string(body, text);
+        rc = rc ? rc : buf_append_char(body, '}');
+    }
     if (rc)
         luaL_error(L, "not enough memory");
     lua_request_detach(L, x);
@@ -460,16 +480,6 @@ void policy_respond_rejection(lua_State *L, int index, struct exchange *x) {
     }
 }
 
-/* respond_rejection(request, rejection) */
-static int core_respond_rejection(lua_State *L) {
-    struct exchange *x = lua_request_check(L, 1);
-    lua_pushcfunction(L, respond_rejection);
-    lua_pushvalue(L, 2);
-    lua_pushlightuserdata(L, x);
-    lua_call(L, 2, 0);
-    return 0;
-}
-
 /* set_route(request, options, params) */
 static int core_set_route(lua_State *L) {
     luaL_checkudata(L, 1, REQUEST_TYPE);
@@ -479,8 +489,8 @@ static int core_set_route(lua_State *L) {
     return 0;
 }
 
-/* reject(status, text, headers) */
-int policy_reject(lua_State *L) {
+/* rejection(status, text, headers): the value that is raised */
+static int core_rejection(lua_State *L) {
     lua_Integer status = luaL_checkinteger(L, 1);
     luaL_argcheck(L, status >= 300 && status <= 599, 1, "a rejection's status is 300 to 599");
     const char *text = luaL_optstring(L, 2, http_reason((int)status));
@@ -493,12 +503,16 @@ int policy_reject(lua_State *L) {
     return 1;
 }
 
+int policy_reject(lua_State *L) {
+    core_rejection(L);
+    return lua_error(L);
+}
+
 void lua_request_register_core(lua_State *L) {
     static const luaL_Reg FUNCTIONS[] = {{"respond", core_respond},
                                          {"respond_error", core_respond_error},
-                                         {"respond_rejection", core_respond_rejection},
                                          {"set_route", core_set_route},
-                                         {"reject", policy_reject},
+                                         {"rejection", core_rejection},
                                          {NULL, NULL}};
     luaL_setfuncs(L, FUNCTIONS, 0);
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <lauxlib.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,7 +105,17 @@ static struct hub_start start_of(struct slice id) {
     return start;
 }
 
+/* When a stream with this end is to be ended, in the worker's time; 0: never. The clock of tokens is the wall's, and is read once. */
+static uint64_t deadline_of(const struct worker *w, double expires) {
+    static const double FOREVER_MS = 1e15; /* some 30,000 years */
+    double left_ms = ceil((expires + w->config->jwt_leeway) * 1000) - (double)wall_ms();
+    if (left_ms >= FOREVER_MS)
+        return 0;
+    return worker_now(w) + (left_ms > 0 ? (uint64_t)left_ms : 0);
+}
+
 bool lua_stream_begin(lua_State *L, struct stream *s) {
+    const struct worker *w = s->worker;
     struct exchange *x = s->exchange;
     if (s->begun || !s->conn || !x)
         return s->begun && s->conn;
@@ -116,6 +127,10 @@ bool lua_stream_begin(lua_State *L, struct stream *s) {
         s->user = strndup(x->user.data ? x->user.data : "", x->user.len);
         if (!s->user)
             luaL_error(L, "not enough memory");
+    }
+    if (isfinite(x->expires)) {
+        s->expiry = x->expires;
+        s->expires_ms = deadline_of(w, x->expires);
     }
     int rc = stream_begin(s, x, start_of(id), id);
     lua_pop(L, 1);
@@ -277,16 +292,23 @@ static struct filter *check_filter(lua_State *L, int index) {
     return f;
 }
 
-/* Asks the hooks. Returns true, or leaves the reason's rejection on the stack. */
-static bool allowed(lua_State *L, const char *channel) {
+/* Asks the hooks. A refusal is raised and so answers the request; once the stream has begun there is nothing to answer: then it returns false with the sentence on the stack. */
+static bool allowed(lua_State *L, const struct stream *s, const char *channel) {
     struct policy *p = policy_of(L);
-    struct generation *g = p->running ? p->running->generation : p->current;
     lua_rawgeti(L, LUA_REGISTRYINDEX, p->runtime_may_subscribe);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, g->table);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, p->running->generation->table);
     lua_pushvalue(L, 1);
     lua_pushstring(L, channel);
-    lua_call(L, 3, 1);
-    return lua_isnil(L, -1);
+    if (!s->begun) {
+        lua_call(L, 3, 0);
+        return true;
+    }
+    if (lua_pcall(L, 3, 0, 0) == LUA_OK)
+        return true;
+    if (!policy_is_rejection(L, -1))
+        lua_error(L);
+    lua_getfield(L, -1, "error");
+    return false;
 }
 
 /* What is wrong with a subscription: before the head has gone out it is the answer; later the handler is told. Returns false with the sentence on the stack. */
@@ -308,12 +330,8 @@ static bool subscribe_one(lua_State *L, struct stream *s, struct filter *filter)
         return deny(L, s, 400, why);
     if (stream_subscribed(s, name))
         return true;
-    if (!allowed(L, name.ptr)) {
-        if (!s->begun)
-            lua_error(L);
-        lua_getfield(L, -1, "error");
+    if (!allowed(L, s, name.ptr))
         return false;
-    }
     switch (stream_subscribe(check(L), name, filter)) {
     case -E2BIG: return deny(L, s, 400, "too many channels for one stream, see limits.channels_per_stream");
     case -ENOMEM: luaL_error(L, "not enough memory"); return false;

@@ -43,6 +43,7 @@ static struct routine *make(lua_State *L, int index) {
     lua_pushvalue(L, index);
     lua_xmove(L, r->co, 1);
     if (policy_phase(p) == PHASE_LOAD) {
+        r->from_loading = true;
         list_unlink(&r->node);
         list_append(&g->held, &r->node);
     }

@@ -196,6 +196,29 @@ void ratelimit_release(struct ratelimit *limits, struct ratelimit_entry *hold) {
     pthread_mutex_unlock(&limits->lock);
 }
 
+struct ratelimit_hold {
+    struct ratelimit_hold *next;
+    struct ratelimit_entry *entry;
+};
+
+int ratelimit_hold_push(struct ratelimit_hold **holds, struct ratelimit_entry *entry) {
+    struct ratelimit_hold *hold = malloc(sizeof *hold);
+    if (!hold)
+        return -ENOMEM;
+    *hold = (struct ratelimit_hold){*holds, entry};
+    *holds = hold;
+    return 0;
+}
+
+void ratelimit_hold_clear(struct ratelimit_hold **holds, struct ratelimit *limits) {
+    while (*holds) {
+        struct ratelimit_hold *hold = *holds;
+        *holds = hold->next;
+        ratelimit_release(limits, hold->entry);
+        free(hold);
+    }
+}
+
 void ratelimit_counts(struct ratelimit *limits, size_t *keys, uint64_t *dropped) {
     pthread_mutex_lock(&limits->lock);
     *keys = limits->table.count;

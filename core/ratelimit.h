@@ -37,6 +37,15 @@ int ratelimit_take(struct ratelimit *limits, struct slice key, const struct rate
 
 void ratelimit_release(struct ratelimit *limits, struct ratelimit_entry *hold);
 
+/* What one owner, a request or a stream, holds open. NULL is an empty list; it moves to another owner by assignment. */
+struct ratelimit_hold;
+
+/* Puts `entry` into the list, which owns it from then on. Returns 0, or -ENOMEM (it stays the caller's). */
+int ratelimit_hold_push(struct ratelimit_hold **holds, struct ratelimit_entry *entry);
+
+/* Gives all that the list holds back and leaves it empty. */
+void ratelimit_hold_clear(struct ratelimit_hold **holds, struct ratelimit *limits);
+
 /* Keys held now, and how many live ones were dropped for want of room. */
 void ratelimit_counts(struct ratelimit *limits, size_t *keys, uint64_t *dropped);
 

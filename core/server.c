@@ -204,6 +204,22 @@ static void options_free(struct server_options *options) {
     snapshot_source_deinit(&options->source);
 }
 
+/* The keys that tokens are verified with. */
+static bool make_keys(struct server *s, char error[SERVER_ERROR_BYTES]) {
+    const struct config *c = s->config;
+    if (!c->has_key)
+        return true;
+    char why[TOKEN_REASON_BYTES];
+    const char *algorithms[CONFIG_ALGORITHMS];
+    for (size_t i = 0; i < c->jwt_algorithm_count; i++)
+        algorithms[i] = c->jwt_algorithms[i];
+    struct token_rules rules = {c->jwt_leeway, c->jwt_issuer.data, c->jwt_audience.data};
+    s->keys = token_keys_new(buf_slice(&c->jwt_key), algorithms, c->jwt_algorithm_count, &rules, why);
+    if (!s->keys)
+        explain(error, "%s: %s (see jwt.algorithms)", c->key_is_file ? "jwt.key_file" : "jwt.key", why);
+    return s->keys != NULL;
+}
+
 /* Everything that needs no thread. */
 static struct server *make(struct server_options *options, char error[SERVER_ERROR_BYTES]) {
     struct server *s = calloc(1, sizeof *s);
@@ -235,7 +251,7 @@ static struct server *make(struct server_options *options, char error[SERVER_ERR
     s->shared = shared_dict_new(SHARED_BYTES);
     s->limits = ratelimit_new(LIMIT_KEYS);
     s->workers = calloc(s->config->workers, sizeof *s->workers);
-    if (!s->hub || !s->shared || !s->limits || !s->workers)
+    if (!s->hub || !s->shared || !s->limits || !s->workers || !make_keys(s, error))
         goto fail;
     return s;
 
@@ -423,6 +439,7 @@ void server_free(struct server *s) {
     hub_free(s->hub);
     shared_dict_free(s->shared);
     ratelimit_free(s->limits);
+    token_keys_free(s->keys);
     snapshot_source_deinit(&s->source);
     config_free(s->config);
     pthread_cond_destroy(&s->changed);

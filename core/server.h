@@ -14,6 +14,7 @@
 #include "ratelimit.h"
 #include "shared_dict.h"
 #include "snapshot.h"
+#include "token.h"
 #include "worker.h"
 
 enum { SERVER_ERROR_BYTES = 2048 };
@@ -26,6 +27,7 @@ struct server {
     struct hub *hub;
     struct shared_dict *shared;
     struct ratelimit *limits;
+    struct token_keys *keys; /* of jwt.key; NULL: none is configured. Shared by all workers */
     const struct policy_ops *ops;
     void *policy_context;
     struct snapshot_source source; /* where scripts are read from */

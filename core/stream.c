@@ -102,6 +102,7 @@ void stream_free(struct stream *s) {
     unlink_all(s);
     list_unlink(&s->ended);
     w->streams--;
+    ratelimit_hold_clear(&s->holds, w->server->limits);
     free(s->user);
     free(s);
 }
@@ -305,6 +306,8 @@ int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, s
         channel_link(sub->channel, &sub->node);
     channel_link(w->registry.all, &s->sub.all_node);
     s->begun = true;
+    s->holds = x->holds;
+    x->holds = NULL;
     s->sub.position = joined.position;
     s->sub.state = joined.live ? SUBSCRIBER_LIVE : SUBSCRIBER_REPLAYING;
     s->opened_ms = s->sent_ms = worker_now(w);

@@ -9,6 +9,7 @@
 
 struct conn;
 struct exchange;
+struct ratelimit_hold;
 struct worker;
 
 enum stream_end {
@@ -42,6 +43,7 @@ struct stream {
     double expiry;               /* what `sluice.expired` says */
     uint64_t events, bytes;
     char *user; /* or NULL */
+    struct ratelimit_hold *holds; /* what limits count as open until it ends */
     uint32_t generation; /* of the policy that opened it */
     uint32_t sub_count;
     bool asked_all; /* subscribed to sluice.all by name: enough to stay open */

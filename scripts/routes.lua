@@ -11,12 +11,9 @@ end
 
 local function publish(request)
   local message, problem = request:message()
-  if not message then return sluice.reject(400, problem) end
+  if not message then sluice.reject(400, problem) end
   local id, subscribers, status = sluice.publish(message.channel, message, request)
-  if not id then
-    -- A hook's own rejection is the answer as it is.
-    return type(subscribers) == "table" and subscribers or sluice.reject(status, subscribers)
-  end
+  if not id then sluice.reject(status, subscribers) end
   return 200, ('{"id":"%s","subscribers":%d}'):format(id, subscribers), JSON
 end
 

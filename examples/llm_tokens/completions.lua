@@ -38,7 +38,7 @@ return {
       local body, why = request:json()
       local prompt = type(body) == "table" and body.prompt
       if type(prompt) ~= "string" or prompt == "" or #prompt > MAX_PROMPT then
-        return sluice.reject(400, why or "the body must be {\"prompt\": \"...\"}, 1 to " .. MAX_PROMPT .. " bytes")
+        sluice.reject(400, why or "the body must be {\"prompt\": \"...\"}, 1 to " .. MAX_PROMPT .. " bytes")
       end
       local id = string.format("%016x", math.random(0))
       sluice.shared:set(channel_of(id), true, KEPT_SECONDS)
@@ -49,7 +49,7 @@ return {
     -- GET /completions/<id>: the rest after Last-Event-ID or ?last_event_id=, all of it with ?last_event_id=earliest.
     route:stream("/completions/:id", function(stream, request)
       local channel = channel_of(request:param("id"))
-      if not sluice.shared:get(channel) then return sluice.reject(404, "no such completion, or no longer kept") end
+      if not sluice.shared:get(channel) then sluice.reject(404, "no such completion, or no longer kept") end
       stream:subscribe(channel)
     end)
   end,

@@ -82,16 +82,12 @@ return function(core)
 
   -- Answers ------------------------------------------------------------------------------------------------------------
 
-  local is_rejection = core.is_rejection
-
   local function wrong_return(where, value)
     error(("%s returned a %s; %s"):format(where, type(value), "nil goes on unchanged, see doc/policy.md for what else it may return"), 0)
   end
 
   local function respond(request, status, body, headers)
-    if is_rejection(status) then
-      return core.respond_rejection(request, status)
-    elseif type(status) == "string" or type(status) == "table" then
+    if type(status) == "string" or type(status) == "table" then
       status, body, headers = 200, status, body
     elseif status == nil then
       status = 204
@@ -121,11 +117,8 @@ return function(core)
     local hooks = generation.on_request
     for i = 1, #hooks do
       local guard <close> = enter(core.ON_REQUEST)
-      local answer = hooks[i].run(request)
-      if answer ~= nil then
-        if not is_rejection(answer) then wrong_return(hooks[i].where, answer) end
-        return core.respond_rejection(request, answer)
-      end
+      local answer = hooks[i].run(request) -- sluice.reject raises
+      if answer ~= nil then wrong_return(hooks[i].where, answer) end
     end
     if not route then
       if not found then
@@ -138,8 +131,7 @@ return function(core)
     if route.stream then
       local stream = core.open_stream(request, route.options)
       if not stream then return end
-      local answer = route.handler(stream, request)
-      if is_rejection(answer) then error(answer, 0) end -- the answer, as long as nothing was sent
+      route.handler(stream, request)
       return core.finish_stream(stream)
     end
     return respond(request, route.handler(request))
@@ -147,16 +139,14 @@ return function(core)
 
   -- Hooks --------------------------------------------------------------------------------------------------------------
 
-  -- Asks the on_subscribe hooks. Returns nil where all agree, else a rejection.
+  -- Asks the on_subscribe hooks. Raises a rejection where one refuses.
   function policy.may_subscribe(generation, stream, channel)
     local hooks = generation.on_subscribe
     for i = 1, #hooks do
       local guard <close> = enter(core.ON_SUBSCRIBE)
       local answer, reason = hooks[i].run(stream, channel)
       if answer == false then
-        return core.reject(403, reason ~= nil and tostring(reason) or ("channel '" .. channel .. "' is refused"))
-      elseif is_rejection(answer) then
-        return answer
+        error(core.rejection(403, reason ~= nil and tostring(reason) or ("channel '" .. channel .. "' is refused")), 0)
       elseif answer ~= nil and answer ~= true then
         wrong_return(hooks[i].where, answer)
       end
@@ -196,8 +186,6 @@ return function(core)
       local answer, reason = hooks[i].run(message, request)
       if answer == false then
         return nil, reason ~= nil and tostring(reason) or "the message is refused", 403
-      elseif is_rejection(answer) then
-        return nil, answer
       elseif type(answer) == "table" then
         if type(answer.data) ~= "string" then
           error(hooks[i].where .. ": a message's data must be a string, it is a " .. type(answer.data), 0)

@@ -47,6 +47,14 @@ local function check_options(options, path)
   end
 end
 
+-- What hooks see as request.options: the options as they were given, the path as it was defined, and whether it is a
+-- stream's.
+local function describe(options, path, stream)
+  local described = { path = path, stream = stream }
+  for name, value in pairs(options) do described[name] = value end
+  return described
+end
+
 local function add(self, file, methods, path, options, handler, stream)
   if handler == nil then options, handler = {}, options end
   if type(path) ~= "string" or path:sub(1, 1) ~= "/" then
@@ -56,7 +64,7 @@ local function add(self, file, methods, path, options, handler, stream)
   if type(handler) ~= "function" then
     error(("route '%s': the handler must be a function, not a %s"):format(path, type(handler)), 3)
   end
-  local entry = entry_for(self, path)
+  local entry, described = entry_for(self, path), describe(options, path, stream)
   for _, method in ipairs(options.methods or methods) do
     if type(method) ~= "string" or not METHODS[method:lower()] or method:upper() ~= method then
       error(("route '%s': methods are upper case names such as GET, not %s"):format(path, tostring(method)), 3)
@@ -64,7 +72,7 @@ local function add(self, file, methods, path, options, handler, stream)
     if entry[method] then
       error(("route %s %s is defined already, in %s: a route belongs to one script"):format(method, path, entry[method].file), 3)
     end
-    entry[method] = { handler = handler, options = options, stream = stream, file = file }
+    entry[method] = { handler = handler, options = described, stream = stream, file = file }
   end
 end
 

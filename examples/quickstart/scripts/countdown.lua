@@ -9,7 +9,7 @@ return {
   routes = function(route)
     route:stream("/countdown", function(stream, request)
       local from = math.tointeger(tonumber(request:query("from") or 10))
-      if not from or from < 1 or from > 3600 then return sluice.reject(400, "from must be 1 to 3600") end
+      if not from or from < 1 or from > 3600 then sluice.reject(400, "from must be 1 to 3600") end
       for left = from, 1, -1 do
         stream:send{ event = "tick", data = { left = left } } -- a table is sent as JSON
         sluice.sleep(1)

@@ -28,11 +28,10 @@ return {
     -- POST /publish, as JSON or with the body as the data
     route:post("/publish", function(request)
       local message, why = request:message()
-      if not message then return sluice.reject(400, why) end
+      if not message then sluice.reject(400, why) end
       local id, subscribers, status = sluice.publish(message.channel, message, request)
-      if id then return 200, { id = id, subscribers = subscribers } end
-      local refusal = subscribers -- a sentence, or what a hook made with sluice.reject
-      return type(refusal) == "table" and refusal or sluice.reject(status, refusal)
+      if not id then sluice.reject(status, subscribers) end -- instead of the number, why not
+      return 200, { id = id, subscribers = subscribers }
     end)
 
     route:get("/health", function()

@@ -133,14 +133,17 @@ end)
 
 local DEFAULT_PORTS = { http = "80", https = "443" }
 
+local ORIGIN_EXPECTED = 'an origin such as "https://app.example:8443" or "https://*.example" (no path), or "*"'
+
 -- Brings an origin to the form that browsers send (RFC 6454, 6.1): lower case, the scheme's own port left out.
-KINDS.origin = string_kind('an origin such as "https://app.example:8443" (no path), or "*"', function(text)
+KINDS.origin = string_kind(ORIGIN_EXPECTED, function(text)
   if text == "*" then return text end
   local scheme, rest = text:lower():match("^(%l[%l%d+.-]*)://(.+)$")
   if not scheme then return nil end
   local host, port = rest:match("^(.-):(%d+)$")
   host = host or rest
-  if not host:find("^[%w._-]+$") and not address.ipv6(host:match("^%[(.*)%]$") or "") then return nil end
+  local name = host:gsub("^%*%.", "", 1)
+  if not name:find("^[%w_-][%w._-]*$") and not address.ipv6(host:match("^%[(.*)%]$") or "") then return nil end
   if not port or port == DEFAULT_PORTS[scheme] then return scheme .. "://" .. host end
   if #port > 5 or tonumber(port) > 65535 then return nil end
   return scheme .. "://" .. rest

@@ -87,7 +87,8 @@ local schema = {
   {
     key = "cors.origins", type = "list", item = { type = "origin" }, unique = true, default = {},
     env = "ALLOWED_ORIGINS", example = { "https://app.example" },
-    description = "Origins whose pages may use the server, or `*` for all.",
+    description = "Origins whose pages may use the server: exact ones, `https://*.app.example` for all names below one, "
+      .. "or `*` for all.",
   },
   {
     key = "cors.credentials", type = "boolean", default = false,
@@ -105,6 +106,10 @@ local schema = {
   {
     key = "ratelimit.concurrent", type = "integer", min = 1, max = 1000000000, default = 100,
     description = "Open streams per address.",
+  },
+  {
+    key = "ratelimit.message", type = "string", default = "too many streams from this address, try again later",
+    description = "The error that a client over these limits is told.",
   },
 
   {

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+#include "address.h"
+
+#include <arpa/inet.h>
+
+static const uint8_t MAPPED[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
+void address_format(const struct address *a, char out[ADDRESS_TEXT_BYTES]) {
+    if (memcmp(a->ip, MAPPED, sizeof MAPPED) == 0)
+        inet_ntop(AF_INET, a->ip + sizeof MAPPED, out, ADDRESS_TEXT_BYTES);
+    else
+        inet_ntop(AF_INET6, a->ip, out, ADDRESS_TEXT_BYTES);
+}
+
+bool address_parse(struct slice text, struct address *out) {
+    char copy[ADDRESS_TEXT_BYTES];
+    struct address a;
+    if (text.len == 0 || text.len >= sizeof copy || memchr(text.ptr, '\0', text.len))
+        return false;
+    memcpy(copy, text.ptr, text.len);
+    copy[text.len] = '\0';
+    if (inet_pton(AF_INET, copy, a.ip + sizeof MAPPED) == 1)
+        memcpy(a.ip, MAPPED, sizeof MAPPED);
+    else if (inet_pton(AF_INET6, copy, a.ip) != 1)
+        return false;
+    *out = a;
+    return true;
+}
+
+bool address_is_one_of(const struct address *a, const struct address *list, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (memcmp(a->ip, list[i].ip, sizeof a->ip) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* --- X-Forwarded-For ---------------------------------------------------------------------------- */
+
+static bool is_blank(char c) {
+    return c == ' ' || c == '\t';
+}
+
+/* True for ":" and one to five digits. */
+static bool is_port(struct slice s) {
+    if (s.len < 2 || s.len > 6 || s.ptr[0] != ':')
+        return false;
+    for (size_t i = 1; i < s.len; i++) {
+        if (s.ptr[i] < '0' || s.ptr[i] > '9')
+            return false;
+    }
+    return true;
+}
+
+/* Reads one entry: an address, perhaps with a port. */
+static bool parse_hop(struct slice hop, struct address *out) {
+    if (hop.len && hop.ptr[0] == '[') {
+        const char *end = memchr(hop.ptr, ']', hop.len);
+        if (!end)
+            return false;
+        size_t len = (size_t)(end - hop.ptr);
+        struct slice inner = slice_make(hop.ptr + 1, len - 1), rest = slice_make(end + 1, hop.len - len - 1);
+        return memchr(inner.ptr, ':', inner.len) && (rest.len == 0 || is_port(rest)) && address_parse(inner, out);
+    }
+    const char *colon = hop.len ? memchr(hop.ptr, ':', hop.len) : NULL;
+    size_t len = colon ? (size_t)(colon - hop.ptr) : hop.len;
+    if (colon && is_port(slice_make(colon, hop.len - len)) && memchr(hop.ptr, '.', len))
+        hop.len = len;
+    return address_parse(hop, out);
+}
+
+/* Takes the last entry off the list, without the blanks around it. */
+static struct slice take_last(struct slice *list) {
+    size_t end = list->len, start = end;
+    while (start > 0 && list->ptr[start - 1] != ',')
+        start--;
+    list->len = start > 0 ? start - 1 : 0;
+    while (start < end && is_blank(list->ptr[start]))
+        start++;
+    while (end > start && is_blank(list->ptr[end - 1]))
+        end--;
+    return slice_make(list->ptr + start, end - start);
+}
+
+struct address address_of_client(const struct address *peer, struct slice forwarded, const struct address *trusted, size_t count) {
+    struct address client = *peer;
+    while (forwarded.len > 0 && address_is_one_of(&client, trusted, count) && parse_hop(take_last(&forwarded), &client))
+        ;
+    return client;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* IP addresses of clients: reading, writing, and finding the client behind proxies. Pure: no socket, no name is resolved. */
+#ifndef SLUICE_ADDRESS_H
+#define SLUICE_ADDRESS_H
+
+#include "buf.h"
+
+/* An address without a port. IPv4 is kept as ::ffff:a.b.c.d, so that the same address has one form only. */
+struct address {
+    uint8_t ip[16];
+};
+
+enum { ADDRESS_TEXT_BYTES = 46 };
+
+/* Writes the address as text: dotted IPv4, or IPv6. */
+void address_format(const struct address *a, char out[ADDRESS_TEXT_BYTES]);
+
+/* Reads an IPv4 or IPv6 address: no brackets, port, zone or blanks. Returns false where `text` is none; `out` is then as before. */
+bool address_parse(struct slice text, struct address *out);
+
+/* True where `a` is one of `list`. */
+bool address_is_one_of(const struct address *a, const struct address *list, size_t count);
+
+/* The client of a request that came from `peer` with the value `forwarded` of X-Forwarded-For (may be empty): the right-most address that is not
+ * `trusted`, `peer` itself counted as the last. Each hop is only as good as the one that wrote it, so the walk ends at what is no address too; the last good one
+ * is the answer then. An entry may have a port (`a.b.c.d:port`, `[v6]:port`). */
+struct address address_of_client(const struct address *peer, struct slice forwarded, const struct address *trusted, size_t count);
+
+#endif
