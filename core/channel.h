@@ -43,6 +43,7 @@ struct subscription {
     struct subscription *next; /* of the same subscriber */
     struct filter *filter;     /* or NULL */
     struct message_id since;   /* only what is later */
+    bool dropped;              /* the upper layer's: a message of it was dropped from the queue, and the client was not told yet */
 };
 
 enum subscriber_state {
@@ -74,7 +75,8 @@ struct channel {
     struct list ring;    /* of subscription.node, or of subscriber.all_node */
     struct list *cursor; /* the next to visit, or the ring's head */
     struct list busy;    /* in the registry's list while messages are pending */
-    size_t count;        /* subscriptions */
+    size_t count;        /* subscriptions in the ring */
+    size_t holds;        /* subscriptions, those of streams that have not begun too: what keeps it from being freed */
     uint64_t visits;
     struct pending *pending; /* a ring, oldest first */
     uint32_t pending_cap, pending_head, pending_count;

@@ -15,6 +15,7 @@ enum {
     CONN_IOV = 64,
     CONN_PIPELINE_BYTES = 64 * 1024, /* unsent answers at which no further request is read */
     CONN_LINGER_MS = 1000,
+    CONN_TAKE_BYTES = 64 * 1024,     /* of an answer that a client must take in limits.idle_timeout */
     CONN_DISCARD_BYTES = 64 * 1024   /* what a stream's client may send after its request */
 };
 
@@ -26,11 +27,30 @@ void conn_set_deadline(struct conn *c, uint64_t due_ms) {
         wheel_set(&c->worker->wheel, &c->timer, due_ms);
 }
 
-/* What a connection that reads a request may take: see limits.header_timeout and limits.idle_timeout. */
-static void set_read_deadline(struct conn *c) {
+/* Where a connection is with its request. */
+static enum conn_timing timing_of(const struct conn *c) {
+    if (!c->exchange || !http_request_started(&c->exchange->request))
+        return TIMING_IDLE;
+    return http_request_head_done(&c->exchange->request) ? TIMING_BODY : TIMING_HEAD;
+}
+
+/* Sets the time for what comes next, see limits.header_timeout and limits.idle_timeout. What drips in later does not extend it. One over limits.connections may not rest on
+ * a place that others wait for. */
+static void set_read_deadline(struct conn *c, enum conn_timing timing) {
     const struct config *config = c->worker->config;
-    bool head = c->exchange && http_request_started(&c->exchange->request) && !http_request_head_done(&c->exchange->request);
-    conn_set_deadline(c, worker_now(c->worker) + (head ? config->header_timeout_ms : config->idle_timeout_ms));
+    bool brief = timing == TIMING_HEAD || (timing == TIMING_IDLE && c->extra && config->header_timeout_ms < config->idle_timeout_ms);
+    c->timing = (uint8_t)timing;
+    c->unsent = c->out.bytes;
+    conn_set_deadline(c, worker_now(c->worker) + (brief ? config->header_timeout_ms : config->idle_timeout_ms));
+}
+
+/* A client that takes its answer slowly, but takes it. */
+static bool takes_answer(struct conn *c) {
+    if (outq_empty(&c->out) || c->unsent < c->out.bytes + CONN_TAKE_BYTES)
+        return false;
+    c->unsent = c->out.bytes;
+    conn_set_deadline(c, worker_now(c->worker) + c->worker->config->idle_timeout_ms);
+    return true;
 }
 
 static void fail_request(struct conn *c, int status, const char *text);
@@ -41,13 +61,16 @@ static void on_deadline(struct conn *c, uint64_t now_ms) {
         stream_on_timer(c->stream, now_ms);
         return;
     case CONN_OPEN:
-        if (c->exchange && !c->exchange->handling && http_request_started(&c->exchange->request))
+        if (c->exchange && c->exchange->handling)
+            return;
+        if (timing_of(c) != TIMING_IDLE)
             fail_request(c, 408, "the request took too long to arrive");
-        else if (!c->exchange || !c->exchange->handling)
+        else if (!takes_answer(c))
             conn_close(c);
         return;
     default:
-        conn_close(c);
+        if (!takes_answer(c))
+            conn_close(c);
     }
 }
 
@@ -67,14 +90,22 @@ static bool wants_input(const struct conn *c) {
     if (c->saw_eof)
         return false;
     if (c->state == CONN_OPEN)
-        return !c->no_more_requests && (!c->exchange || !c->exchange->handling) && c->out.bytes < CONN_PIPELINE_BYTES;
+        return !c->no_more_requests && (!c->exchange || !c->exchange->handling) && c->backlog.len == 0 &&
+               c->out.bytes < CONN_PIPELINE_BYTES;
     return true;
+}
+
+/* A stream that has not begun is not read yet, but a client that ends its sending side ends it all the same. */
+static bool awaits_stream(const struct conn *c) {
+    return c->state == CONN_OPEN && c->exchange && c->exchange->stream && !c->saw_eof;
 }
 
 static void update_interest(struct conn *c) {
     if (c->state == CONN_DEAD)
         return;
     uint32_t events = wants_input(c) ? EPOLLIN | EPOLLRDHUP : 0;
+    if (awaits_stream(c))
+        events |= EPOLLRDHUP;
     if (!outq_empty(&c->out))
         events |= EPOLLOUT;
     poller_want(&c->worker->poller, &c->io, events);
@@ -101,12 +132,15 @@ void conn_close(struct conn *c) {
     list_append(&w->dead, &c->node);
     if (c->stream)
         stream_detach(c->stream);
+    else if (c->exchange && c->exchange->stream)
+        c->exchange->stream->conn = NULL; /* one that was not begun, and now cannot be */
 }
 
 void conn_free(struct conn *c) {
     struct worker *w = c->worker;
     if (c->exchange)
         exchange_abandon(c->exchange);
+    metrics_add(&w->metrics, queue_bytes, -c->out.bytes);
     outq_clear(&c->out);
     buf_deinit(&c->backlog);
     list_unlink(&c->node);
@@ -134,8 +168,23 @@ void conn_finish(struct conn *c) {
         linger(c);
         return;
     }
+    c->unsent = c->out.bytes;
     conn_set_deadline(c, worker_now(c->worker) + c->worker->config->idle_timeout_ms);
     update_interest(c);
+}
+
+/* The system says that the connection is no more. */
+static void lost(struct conn *c, int code) {
+    if (code == ETIMEDOUT && c->stream)
+        stream_close(c->stream, STREAM_STALE); /* TCP_USER_TIMEOUT has come before our own look */
+    else
+        conn_close(c);
+}
+
+bool conn_is_extra(struct conn *c) {
+    if (c->extra && atomic_load(&c->worker->server->connections) <= c->worker->config->max_connections)
+        c->extra = false; /* others have left meanwhile */
+    return c->extra;
 }
 
 /* --- writing ------------------------------------------------------------------------------------ */
@@ -157,7 +206,7 @@ static ssize_t send_some(struct conn *c, struct iovec *iov, int count) {
     }
     if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS)
         return 0;
-    conn_close(c);
+    lost(c, errno);
     return -1;
 }
 
@@ -185,7 +234,7 @@ void conn_send(struct conn *c, struct slice head, struct slice body) {
             continue;
         }
         struct message *m = message_new_private(slice_make(parts[i].ptr + sent, parts[i].len - sent), false);
-        int rc = m ? outq_push(&c->out, m, message_wire(m, false), false, true) : -ENOMEM;
+        int rc = m ? outq_push(&c->out, m, message_wire(m, false), false, false) : -ENOMEM;
         if (m)
             message_release(m);
         if (rc) {
@@ -217,6 +266,8 @@ bool conn_send_segments(struct conn *c, const struct segment *segments, size_t c
         if (n < CONN_IOV || left > 0)
             break; /* the socket is full */
     }
+    if (i > 0)
+        c->out.sent = segments[i - 1].message->id;
     if (i == count)
         return true;
     size_t before = c->out.bytes;
@@ -249,6 +300,8 @@ static void drained(struct conn *c) {
 
 static void flush(struct conn *c) {
     while (!outq_empty(&c->out)) {
+        if (outq_gap_unwritten(&c->out) && !stream_write_gap(c->stream))
+            return;
         struct iovec iov[CONN_IOV];
         int n = outq_iov(&c->out, iov, CONN_IOV);
         size_t asked = 0;
@@ -320,13 +373,9 @@ static void read_requests(struct conn *c, const char *data, size_t len) {
     if (len > 0 && c->state == CONN_OPEN && !c->no_more_requests && buf_append(&c->backlog, data, len) != 0)
         conn_close(c);
     if (c->state == CONN_OPEN && (!c->exchange || !c->exchange->handling)) {
-        bool started = c->exchange && http_request_started(&c->exchange->request);
-        bool in_head = started && !http_request_head_done(&c->exchange->request);
-        /* A request's time runs from its first byte, whatever drips in afterwards. */
-        if (!started || c->deadline_ms == 0 || c->timing_head != in_head) {
-            c->timing_head = in_head;
-            set_read_deadline(c);
-        }
+        enum conn_timing timing = timing_of(c);
+        if (c->deadline_ms == 0 || c->timing != timing)
+            set_read_deadline(c, timing);
     }
     if (c->state != CONN_DEAD)
         update_interest(c);
@@ -334,7 +383,7 @@ static void read_requests(struct conn *c, const char *data, size_t len) {
 
 void conn_next(struct conn *c) {
     c->exchange = NULL;
-    c->timing_head = false;
+    c->timing = TIMING_IDLE;
     c->deadline_ms = 0;
     if (c->state != CONN_OPEN)
         return;
@@ -342,7 +391,7 @@ void conn_next(struct conn *c) {
         conn_finish(c);
         return;
     }
-    set_read_deadline(c);
+    set_read_deadline(c, TIMING_IDLE);
     if (c->backlog.len)
         conn_make_ready(c);
     update_interest(c);
@@ -361,6 +410,10 @@ void conn_resume(struct conn *c) {
     free(data);
     if (c->state == CONN_OPEN && c->saw_eof && c->backlog.len == 0 && (!c->exchange || !c->exchange->handling))
         conn_finish(c);
+}
+
+void conn_await_stream(struct conn *c) {
+    update_interest(c);
 }
 
 void conn_begin_stream(struct conn *c) {
@@ -399,7 +452,10 @@ static void on_input(struct conn *c, const char *data, size_t len) {
 static void on_ready(struct io *io, uint32_t events) {
     struct conn *c = list_entry(io, struct conn, io);
     if (events & EPOLLERR) {
-        conn_close(c);
+        int code = 0;
+        socklen_t len = sizeof code;
+        getsockopt(c->io.fd, SOL_SOCKET, SO_ERROR, &code, &len);
+        lost(c, code);
         return;
     }
     if (events & (EPOLLIN | EPOLLRDHUP) && wants_input(c)) {
@@ -409,8 +465,8 @@ static void on_ready(struct io *io, uint32_t events) {
         else if (n == 0)
             on_eof(c);
         else if (errno != EAGAIN && errno != EINTR)
-            conn_close(c);
-    } else if (events & EPOLLHUP) {
+            lost(c, errno);
+    } else if (events & EPOLLHUP || (events & EPOLLRDHUP && awaits_stream(c))) {
         conn_close(c);
         return;
     }
@@ -443,6 +499,6 @@ int conn_open(struct worker *w, int fd, const struct address *peer, bool extra) 
     metrics_add(&w->metrics, connections_open, 1);
     metrics_add(&w->metrics, connections_accepted, 1);
     atomic_fetch_add(&w->server->connections, 1);
-    conn_set_deadline(c, worker_now(w) + w->config->idle_timeout_ms);
+    set_read_deadline(c, TIMING_IDLE);
     return 0;
 }

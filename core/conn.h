@@ -20,6 +20,12 @@ enum conn_state {
     CONN_DEAD    /* waits to be reaped */
 };
 
+enum conn_timing {
+    TIMING_IDLE, /* the next request */
+    TIMING_HEAD,
+    TIMING_BODY
+};
+
 struct conn {
     struct io io;
     struct worker *worker;
@@ -27,6 +33,7 @@ struct conn {
     struct list ready; /* in the worker's list of those with something to do, or alone */
     struct wheel_timer timer;
     uint64_t deadline_ms; /* what the timer is for; it may fire earlier and look again. 0: none */
+    size_t unsent;        /* what was in the queue when the deadline was set */
     struct outq out;
     struct exchange *exchange; /* the request that is read or handled */
     struct stream *stream;
@@ -35,7 +42,7 @@ struct conn {
     uint32_t discarded; /* bytes a stream's client sent after its request */
     uint8_t state;
     bool saw_eof;           /* the client has ended its sending side */
-    bool timing_head;       /* the deadline is that of a request's head */
+    uint8_t timing;         /* what the deadline is for, enum conn_timing */
     bool no_more_requests;
     bool extra;             /* over limits.connections: no stream for it */
 };
@@ -65,8 +72,14 @@ void conn_finish(struct conn *c);
 /* The exchange is answered and over: makes ready for the next request. */
 void conn_next(struct conn *c);
 
+/* The request being handled is to become a stream: its client's leaving is watched for. */
+void conn_await_stream(struct conn *c);
+
 /* Turns the connection into a stream's: no more requests are read. */
 void conn_begin_stream(struct conn *c);
+
+/* True where the server still has more connections than limits.connections, and this is one of those over it. */
+bool conn_is_extra(struct conn *c);
 
 /* Asks the worker to call conn_resume in this turn. */
 void conn_make_ready(struct conn *c);

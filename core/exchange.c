@@ -123,6 +123,7 @@ void exchange_respond(struct exchange *x, int status, struct slice fields, struc
     if (status >= 400)
         metrics_add(&x->worker->metrics, refused, 1);
     if (write_head(x, &head, status, fields, body.len) == 0) {
+        ratelimit_hold_clear(&x->holds, x->worker->server->limits); /* first: the client may ask again as soon as it is answered */
         x->answered = true;
         bool no_body = status == 204 || status == 304 || x->request.method == HTTP_HEAD;
         conn_send(c, buf_slice(&head), no_body ? slice_make(NULL, 0) : body);

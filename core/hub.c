@@ -320,6 +320,16 @@ static struct message *first_of_all(const struct hub_source *sources, size_t cou
     return first;
 }
 
+/* Widens what is said to be kept by what a history holds. */
+static void add_kept(struct hub_gap *gap, const struct history *h) {
+    if (h->count == 0)
+        return;
+    struct message_id oldest = history_at(h, 0)->id, newest = history_at(h, h->count - 1)->id;
+    gap->oldest = gap->any_kept && message_id_after(oldest, gap->oldest) ? gap->oldest : oldest;
+    gap->newest = gap->any_kept ? message_id_max(gap->newest, newest) : newest;
+    gap->any_kept = true;
+}
+
 /* Looks which sources have lost something and moves their `since`, so that it is said once. `everywhere` takes every channel that was asked for as lossy:
  * nobody knows what they held before. */
 static void find_gap(const struct hub *hub, struct hub_source *sources, size_t count, struct message_id position, bool everywhere,
@@ -328,17 +338,12 @@ static void find_gap(const struct hub *hub, struct hub_source *sources, size_t c
     for (size_t i = 0; i < count; i++) {
         struct hub_source *source = &sources[i];
         const struct history *h = &source->channel->history;
-        source->gap = (everywhere && i > 0) || message_id_after(h->dropped, message_id_max(position, source->since));
+        source->gap = (everywhere && (i > 0 || count == 1)) || message_id_after(h->dropped, message_id_max(position, source->since));
         if (!source->gap)
             continue;
         gap->found = true;
         source->since = message_id_max(source->since, h->dropped);
-        if (h->count == 0)
-            continue;
-        struct message_id oldest = history_at(h, 0)->id, newest = history_at(h, h->count - 1)->id;
-        gap->oldest = gap->any_kept && message_id_after(oldest, gap->oldest) ? gap->oldest : oldest;
-        gap->newest = gap->any_kept ? message_id_max(gap->newest, newest) : newest;
-        gap->any_kept = true;
+        add_kept(gap, h);
     }
     if (gap->found) {
         struct message *first = first_of_all(sources, count, position);
@@ -449,6 +454,17 @@ size_t hub_read(struct hub *hub, struct hub_source *sources, size_t count, struc
     *position = n ? at : message_id_max(at, hub->newest);
     pthread_mutex_unlock(&hub->lock);
     return n;
+}
+
+void hub_kept(struct hub *hub, const struct hub_source *sources, size_t count, uint64_t now_ms, struct hub_gap *gap) {
+    pthread_mutex_lock(&hub->lock);
+    for (size_t i = 0; i < count; i++) {
+        if (!sources[i].gap)
+            continue;
+        history_expire(&sources[i].channel->history, now_ms);
+        add_kept(gap, &sources[i].channel->history);
+    }
+    pthread_mutex_unlock(&hub->lock);
 }
 
 /* --- keeping house ------------------------------------------------------------------------------ */

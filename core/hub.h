@@ -139,6 +139,9 @@ struct hub_channel *hub_all(struct hub *hub);
 size_t hub_read(struct hub *hub, struct hub_source *sources, size_t count, struct message_id *position, struct message **out,
                 unsigned *from, size_t max, size_t max_bytes, uint64_t now_ms, bool *live, struct hub_gap *gap);
 
+/* Fills `oldest`, `newest` and `any_kept` of `gap` with what the sources hold whose `gap` is set. */
+void hub_kept(struct hub *hub, const struct hub_source *sources, size_t count, uint64_t now_ms, struct hub_gap *gap);
+
 /* --- keeping house ------------------------------------------------------------------------------ */
 
 /* Expires histories and frees unused channels, some hundred slots a call. */

@@ -8,7 +8,15 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LOG_TEXT_BYTES = 4096, LOG_LINE_BYTES = LOG_TEXT_BYTES * 2 + 256 };
+#include "buf.h"
+#include "utf8.h"
+
+enum {
+    LOG_TEXT_BYTES = 4096,
+    LOG_LINE_BYTES = LOG_TEXT_BYTES * 2 + 256,
+    LOG_ESCAPE_BYTES = 7, /* one character escaped, and a NUL */
+    LOG_END_BYTES = 6     /* three dots, and what ends a record */
+};
 
 static const char *const LEVELS[] = {"debug", "info", "warn", "error"};
 
@@ -40,21 +48,29 @@ int log_level_parse(const char *name) {
     return -EINVAL;
 }
 
-/* Copies `text` escaped: control characters always, quotes and backslashes for JSON. */
-static size_t escape(char *out, size_t room, const char *text, bool json) {
-    size_t n = 0;
-    for (const unsigned char *p = (const unsigned char *)text; *p && n + 7 < room; p++) {
+/* Copies text escaped: control characters always, quotes and backslashes for JSON, and bytes that are not UTF-8, which JSON cannot
+ * hold. Returns what was written; `*whole` is false where not all had room. */
+static size_t escape(char *out, size_t room, struct slice text, bool json, bool *whole) {
+    const unsigned char *p = (const unsigned char *)text.ptr;
+    size_t left = text.len, n = 0, step;
+    for (; left && n + LOG_ESCAPE_BYTES < room; p += step, left -= step) {
+        size_t known = utf8_sequence(p, left);
+        step = known ? known : 1;
         if (*p == '\n' || *p == '\r' || *p == '\t') {
             out[n++] = '\\';
             out[n++] = *p == '\n' ? 'n' : *p == '\r' ? 'r' : 't';
-        } else if (*p < 0x20 || *p == 0x7f) {
-            n += (size_t)snprintf(out + n, room - n, json ? "\\u%04x" : "\\x%02x", *p);
+        } else if (*p < 0x20 || *p == 0x7f || (*p == 0xc2 && known && p[1] < 0xa0)) {
+            n += (size_t)snprintf(out + n, room - n, json ? "\\u%04x" : "\\x%02x", p[known - 1]);
+        } else if (!known) {
+            n += (size_t)snprintf(out + n, room - n, json ? "\\ufffd" : "\\x%02x", *p);
         } else {
             if (json && (*p == '"' || *p == '\\'))
                 out[n++] = '\\';
-            out[n++] = (char)*p;
+            memcpy(out + n, p, known);
+            n += known;
         }
     }
+    *whole = left == 0;
     return n;
 }
 
@@ -66,8 +82,8 @@ void log_write(struct log *log, enum log_level level, const char *area, const ch
     va_start(args, format);
     int need = vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (need >= (int)sizeof text)
-        memcpy(text + sizeof text - 4, "...", 4);
+    bool fits = need < (int)sizeof text;
+    size_t text_len = need < 0 ? 0 : fits ? (size_t)need : sizeof text - 1;
 
     struct timespec now;
     struct tm tm;
@@ -82,7 +98,12 @@ void log_write(struct log *log, enum log_level level, const char *area, const ch
                         json ? "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"area\":\"%s\",\"message\":\"" : "%s.%03ldZ %s %s: ",
                         stamp, now.tv_nsec / 1000000, LEVELS[level], area);
     size_t len = (size_t)head;
-    len += escape(line + len, sizeof line - len - 4, text, json);
+    bool whole;
+    len += escape(line + len, sizeof line - len - LOG_END_BYTES, slice_make(text, text_len), json, &whole);
+    if (!fits || !whole) {
+        memcpy(line + len, "...", 3);
+        len += 3;
+    }
     if (json) {
         line[len++] = '"';
         line[len++] = '}';

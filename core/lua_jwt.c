@@ -151,11 +151,14 @@ static int verify(lua_State *L) {
 
 int lua_jwt_push_signed(lua_State *L, struct slice key, const char *algorithm, int index) {
     char reason[TOKEN_REASON_BYTES];
-    const char *error = reason;
+    const char *error;
     index = lua_absindex(L, index);
     struct buf *json = lua_scratch_push(L), *token = lua_scratch_push(L);
     int rc = lua_json_encode(L, index, json, &error);
-    rc = rc ? rc : token_sign(key, algorithm, buf_slice(json), token, reason);
+    if (rc == 0) {
+        rc = token_sign(key, algorithm, buf_slice(json), token, reason);
+        error = reason;
+    }
     if (rc == -ENOMEM)
         return luaL_error(L, "not enough memory");
     if (rc)

@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside the Lua layer: the state of one worker's policy, shared by the files that make up `sluice` for scripts. Every call from C into Lua goes through
- * routine_run or policy_call in lua_policy.c. */
+/* Inside the Lua layer: the state of one worker's policy, shared by the files that make up `sluice` for scripts. Every call from C into a script goes through routine_run in lua_routine.c.
+ *
+ *   lua_policy.c      the state, requests, the table of functions for the layer below
+ *   lua_routine.c     coroutines, phases
+ *   lua_generation.c  loading, accepting, retiring scripts; a fresh state
+ *   lua_hooks.c       hooks in the middle of a delivery or a stream's end
+ *   lua_errors.c      what fails, on its way to the log
+ *   lua_budget.c      time and memory */
 #ifndef SLUICE_LUA_POLICY_H
 #define SLUICE_LUA_POLICY_H
 
@@ -8,6 +14,7 @@
 
 #include "exchange.h"
 #include "lua_budget.h"
+#include "lua_errors.h"
 #include "policy.h"
 #include "stream.h"
 #include "wheel.h"
@@ -32,15 +39,19 @@ enum phase {
     PHASE_ON_PUBLISH = 1 << 5,
     PHASE_ON_MESSAGE = 1 << 6,
     PHASE_FILTER = 1 << 7,
-    PHASE_ON_DISCONNECT = 1 << 8
+    PHASE_ON_DISCONNECT = 1 << 8,
+    PHASE_CLOSING = 1 << 9 /* <close> variables of a coroutine that is ended */
 };
 
 enum { PHASE_DEPTH = 16 };
 
-/* One accepted or candidate set of scripts in this worker. */
+/* One accepted or candidate set of scripts in this worker. Its filter functions hold references: they may live a little longer than their generation. */
 struct generation {
-    struct list node; /* in policy->generations, newest last */
+    struct list node; /* in policy->generations, newest last, or policy->retired */
+    unsigned refs;
+    struct policy *policy; /* NULL: gone, with the state and all references into it */
     uint64_t number;
+    struct snapshot *snapshot;
     int table; /* what policy.load returned; LUA_NOREF */
     bool on_message, on_disconnect, guarded;
     struct list held; /* routines that wait for the generation to be accepted */
@@ -69,12 +80,16 @@ struct routine {
 
 struct policy {
     struct worker *worker;
+    struct lua_host *host;
     lua_State *L; /* the main state; scripts run in coroutines of it */
     struct lua_budget budget;
     int runtime_dispatch, runtime_load, runtime_publish, runtime_shape, runtime_disconnected, runtime_may_subscribe;
-    struct list generations;
+    struct list generations; /* at most two, the older one first */
+    struct list retired;     /* only kept by filter functions */
     struct generation *current;
-    struct generation *candidate;
+    struct generation *candidate; /* loaded, not yet accepted */
+    struct error_log errors;
+    uint64_t renew_ms; /* not before: a fresh state could not be had */
     struct list routines;
     struct routine *running; /* the one that C has resumed, the innermost */
     enum phase phases[PHASE_DEPTH];
@@ -99,20 +114,54 @@ void policy_check_phase(lua_State *L, int allowed, const char *function, const c
 /* The running routine, whose own coroutine `L` must be: raises where the call could not wait. */
 struct routine *policy_check_wait(lua_State *L, const char *function);
 
-/* Begins `every` or `spawn`: a routine with the function at `index`. Returns NULL without memory. */
+/* Adds `enter` and the phases of hooks to the table on top of the stack. */
+void policy_register_phases(lua_State *L);
+
+/* A routine of that generation; its function is to be pushed onto `co`. NULL: no memory. */
 struct routine *routine_new(struct policy *p, struct generation *g, enum phase phase);
 
 /* Resumes with `nargs` values on its stack (above the function, the first time). May free it. */
 void routine_run(struct routine *r, int nargs);
 
-/* Ends a routine that is not running. */
+/* Ends a routine that is not running; <close> variables are closed. Its exchange must be taken care of by the caller. */
 void routine_kill(struct routine *r);
+
+/* The same, and ends the answer that it was to give: a begun stream as reloaded, any other request with 503 and `why`. */
+void routine_retire(struct routine *r, const char *why);
 
 /* Lets a routine wait for the clock. */
 void routine_sleep(struct routine *r, double seconds);
 
-/* Writes an error with its traceback to the log; `co` is where it happened, the error value on its top. */
-void policy_log_error(struct policy *p, lua_State *co, const char *where);
+/* --- generations -------------------------------------------------------------------------------- */
+
+struct policy *policy_create(struct worker *w, void *context);
+void policy_destroy(struct policy *p);
+
+/* See policy_ops. */
+bool policy_load(struct policy *p, struct snapshot *snapshot, uint64_t number, struct policy_error *error);
+void policy_accept(struct policy *p);
+void policy_discard(struct policy *p);
+
+/* Where scripts hold more than they may after a full collection: puts a policy with a fresh state in the place of `p`, which is destroyed. Ends handlers, tasks and filtered streams of `p`; other streams stay. Returns
+ * the policy that is to be used. No script runs. */
+struct policy *policy_renew(struct policy *p);
+
+/* The generation of that number; where it is not known, the one in force. */
+struct generation *generation_of(const struct policy *p, uint32_t number);
+
+struct generation *generation_retain(struct generation *g);
+void generation_release(struct generation *g);
+
+/* Lets go of all generations before the state is closed. */
+void generations_close(struct policy *p);
+
+/* --- hooks, see policy_ops ---------------------------------------------------------------------- */
+
+bool policy_shapes(struct policy *p, const struct message *m, bool replayed);
+struct message *policy_shape(struct policy *p, struct stream *s, struct message *m, struct subscription *sub, bool replayed);
+void policy_closed(struct policy *p, struct stream *s, const char *reason);
+
+/* --- rejections --------------------------------------------------------------------------------- */
 
 /* True where the value at `index` is what sluice.reject makes. */
 bool policy_is_rejection(lua_State *L, int index);

@@ -41,8 +41,8 @@ static int core_publish(lua_State *L) {
 /* sluice.publish(channel, message, request) */
 static int publish(lua_State *L) {
     struct policy *p = policy_of(L);
-    policy_check_phase(L, PHASE_HANDLER | PHASE_TASK | PHASE_ON_REQUEST | PHASE_ON_DISCONNECT, "sluice.publish",
-                       "a handler, a task, on_request or on_disconnect");
+    policy_check_phase(L, PHASE_HANDLER | PHASE_TASK | PHASE_ON_REQUEST | PHASE_ON_DISCONNECT | PHASE_CLOSING, "sluice.publish",
+                       "a handler, a task, on_request, on_disconnect or a <close> variable");
     luaL_checktype(L, 1, LUA_TSTRING);
     luaL_checkany(L, 2);
     lua_settop(L, 3);
@@ -137,13 +137,14 @@ static void host_done(struct routine *r, bool ok) {
     lua_State *co = r->co;
     r->done = NULL;
     if (!ok && !r->policy->budget.over && policy_is_rejection(co, -1)) {
-        lua_getfield(co, -1, "error");
+        lua_pushliteral(co, "error");
+        lua_rawget(co, -2); /* raw: a script may have changed the table */
         host_answer(h, false, lua_type(co, -1) == LUA_TSTRING ? lua_tostring(co, -1) : "the message is refused");
         return;
     }
     if (!ok) {
-        policy_log_error(r->policy, co, "server:publish failed");
-        host_answer(h, false, lua_type(co, -1) == LUA_TSTRING ? lua_tostring(co, -1) : "a hook failed, see the log");
+        lua_errors_log(r->policy, co, "server:publish failed");
+        host_answer(h, false, "a hook failed, see the log");
         return;
     }
     if (lua_isnil(co, 1)) {

@@ -15,7 +15,7 @@
 
 #define REQUEST_TYPE "sluice.request"
 
-enum { UV_OPTIONS = 1, UV_PARAMS = 2, UV_CLAIMS = 3 };
+enum { UV_OPTIONS = 1, UV_PARAMS = 2, UV_CLAIMS = 3, UV_PATH = 4, UV_COUNT = 4 };
 
 struct request_box {
     struct exchange *exchange;
@@ -24,7 +24,7 @@ struct request_box {
 /* --- the userdata ------------------------------------------------------------------------------- */
 
 void lua_request_push(lua_State *L, struct exchange *x) {
-    struct request_box *box = lua_newuserdatauv(L, sizeof *box, 3);
+    struct request_box *box = lua_newuserdatauv(L, sizeof *box, UV_COUNT);
     box->exchange = x;
     luaL_setmetatable(L, REQUEST_TYPE);
 }
@@ -284,7 +284,8 @@ static int push_property(lua_State *L, struct exchange *x, const char *name) {
     if (strcmp(name, "method") == 0) {
         push_slice(L, r->method_name);
     } else if (strcmp(name, "path") == 0) {
-        push_slice(L, r->path);
+        if (lua_getiuservalue(L, 1, UV_PATH) != LUA_TSTRING)
+            push_slice(L, r->path);
     } else if (strcmp(name, "body") == 0) {
         push_slice(L, buf_slice(&r->body));
     } else if (strcmp(name, "id") == 0) {
@@ -455,16 +456,26 @@ static int core_respond_error(lua_State *L) {
     return 0;
 }
 
+/* Those of refusals, and 204: the answer to a preflight. */
+static bool is_rejection_status(lua_Integer status) {
+    return status == 204 || (status >= 300 && status <= 599);
+}
+
 /* Arguments: rejection, the exchange as light userdata. */
 static int respond_rejection(lua_State *L) {
     struct exchange *x = lua_touserdata(L, 2);
+    static const char *const FIELDS[] = {"status", "error", "headers"};
     lua_settop(L, 2);
-    lua_getfield(L, 1, "status"); /* 3 */
-    lua_getfield(L, 1, "error");  /* 4 */
-    lua_getfield(L, 1, "headers"); /* 5 */
+    for (int i = 0; i < 3; i++) { /* 3, 4, 5; raw, since a script may have changed the table */
+        lua_pushstring(L, FIELDS[i]);
+        lua_rawget(L, 1);
+    }
+    lua_Integer status = lua_isinteger(L, 3) ? lua_tointeger(L, 3) : 0;
+    if (!is_rejection_status(status) || lua_type(L, 4) != LUA_TSTRING)
+        return luaL_error(L, "a rejection has a status from 300 to 599, or 204, and a message that is a string");
     struct slice text;
-    text.ptr = luaL_tolstring(L, 4, &text.len);
-    respond_error(L, x, (int)lua_tointeger(L, 3), text, lua_istable(L, 5) ? 5 : 0);
+    text.ptr = lua_tolstring(L, 4, &text.len);
+    respond_error(L, x, (int)status, text, lua_istable(L, 5) ? 5 : 0);
     return 0;
 }
 
@@ -473,8 +484,12 @@ void policy_respond_rejection(lua_State *L, int index, struct exchange *x) {
     lua_pushcfunction(L, respond_rejection);
     lua_pushvalue(L, index);
     lua_pushlightuserdata(L, x);
-    if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
-        policy_log_error(policy_of(L), L, "a rejection cannot be answered");
+    struct lua_budget *budget = &policy_of(L)->budget;
+    lua_budget_begin(budget);
+    int rc = lua_pcall(L, 2, 0, 0);
+    lua_budget_end(budget);
+    if (rc != LUA_OK) {
+        lua_errors_log(policy_of(L), L, "a rejection cannot be answered");
         lua_pop(L, 1);
         exchange_fail(x, 500, "internal error");
     }
@@ -489,10 +504,18 @@ static int core_set_route(lua_State *L) {
     return 0;
 }
 
+/* set_path(request, path): the path in its normal form */
+static int core_set_path(lua_State *L) {
+    luaL_checkudata(L, 1, REQUEST_TYPE);
+    lua_settop(L, 2);
+    lua_setiuservalue(L, 1, UV_PATH);
+    return 0;
+}
+
 /* rejection(status, text, headers): the value that is raised */
 static int core_rejection(lua_State *L) {
     lua_Integer status = luaL_checkinteger(L, 1);
-    luaL_argcheck(L, status >= 300 && status <= 599, 1, "a rejection's status is 300 to 599");
+    luaL_argcheck(L, is_rejection_status(status), 1, "a rejection's status is 300 to 599, or 204");
     const char *text = luaL_optstring(L, 2, http_reason((int)status));
     if (!lua_isnoneornil(L, 3))
         luaL_checktype(L, 3, LUA_TTABLE);
@@ -512,6 +535,7 @@ void lua_request_register_core(lua_State *L) {
     static const luaL_Reg FUNCTIONS[] = {{"respond", core_respond},
                                          {"respond_error", core_respond_error},
                                          {"set_route", core_set_route},
+                                         {"set_path", core_set_path},
                                          {"rejection", core_rejection},
                                          {NULL, NULL}};
     luaL_setfuncs(L, FUNCTIONS, 0);

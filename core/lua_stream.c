@@ -230,8 +230,10 @@ static int stream_comment_method(lua_State *L) {
 /* --- subscribing -------------------------------------------------------------------------------- */
 
 static void drop_function(struct filter *filter, void *context) {
-    struct policy *p = context;
-    luaL_unref(p->L, LUA_REGISTRYINDEX, filter->function);
+    struct generation *g = context;
+    if (g->policy)
+        luaL_unref(g->policy->L, LUA_REGISTRYINDEX, filter->function);
+    generation_release(g);
 }
 
 struct filter_box {
@@ -282,7 +284,7 @@ static struct filter *check_filter(lua_State *L, int index) {
         } else if (strcmp(key, "filter") == 0 && lua_isfunction(L, -1)) {
             lua_pushvalue(L, -1);
             f->function = luaL_ref(L, LUA_REGISTRYINDEX);
-            f->context = policy_of(L);
+            f->context = generation_retain(policy_of(L)->running->generation);
             f->drop = drop_function;
         } else {
             luaL_error(L, "stream:subscribe: '%s' is no option that it knows, or of the wrong type; there are events = {...}, prefix = \"...\", filter = function", key);
@@ -376,6 +378,8 @@ static int stream_unsubscribe_method(lua_State *L) {
 static int stream_close_method(lua_State *L) {
     struct stream_box *box = luaL_checkudata(L, 1, STREAM_TYPE);
     struct stream *s = box->stream;
+    if (policy_phase(policy_of(L)) == PHASE_CLOSING)
+        return 0; /* its end is under way */
     if (s && s->conn) {
         if (s->begun || lua_stream_begin(L, s))
             stream_close(s, STREAM_CLOSED);
@@ -494,7 +498,7 @@ static int core_open_stream(lua_State *L) {
         exchange_drop(x); /* a 503 would end an EventSource for good */
         return 0;
     }
-    if (x->conn->extra) {
+    if (conn_is_extra(x->conn)) {
         answer_busy(L, x);
         return 0;
     }
@@ -521,6 +525,8 @@ static int core_finish_stream(lua_State *L) {
     lua_pushnil(L);
     lua_setiuservalue(L, 1, UV_REQUEST);
     lua_request_detach(L, x);
+    if (!s->begun)
+        return 0; /* the client has gone: exchange and stream go with the connection */
     exchange_release(x);
     if (s->sub_count == 0 && !s->asked_all)
         stream_close(s, STREAM_FINISHED);

@@ -42,6 +42,7 @@ static struct routine *make(lua_State *L, int index) {
         luaL_error(L, "not enough memory");
     lua_pushvalue(L, index);
     lua_xmove(L, r->co, 1);
+    r->from_loading = p->running->from_loading; /* what such a task starts ends with it */
     if (policy_phase(p) == PHASE_LOAD) {
         r->from_loading = true;
         list_unlink(&r->node);

@@ -202,7 +202,8 @@ struct message *message_new_private(struct slice bytes, bool chunked) {
         return NULL;
     m->frame_at = CHUNK_HEAD_MAX;
     m->frame_len = (uint32_t)bytes.len;
-    memcpy(m->bytes + m->frame_at, bytes.ptr, bytes.len);
+    if (bytes.len)
+        memcpy(m->bytes + m->frame_at, bytes.ptr, bytes.len);
     if (chunked) {
         put_chunk(m);
     } else {

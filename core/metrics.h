@@ -25,6 +25,7 @@
     X(gaps, "gaps")                                  \
     X(slow_disconnected, "slowConsumersDisconnected") \
     X(slow_dropped, "slowConsumerDrops")             \
+    X(stale_disconnected, "staleDisconnected")       \
     X(messages_skipped, "messagesSkipped")
 
 #define METRICS_GAUGES(X)                  \

@@ -46,8 +46,15 @@ static void remove_after(struct outq *q, struct outq_node *prev) {
     q->bytes -= node->len;
     if (node->counted)
         q->counted -= node->len;
-    message_release(node->message);
+    if (q->gap == node)
+        q->gap = NULL;
+    if (node->message)
+        message_release(node->message);
     free(node);
+}
+
+static bool has_id(const struct outq_node *node) {
+    return node->message && node->message->id.ms != 0;
 }
 
 void outq_advance(struct outq *q, size_t count) {
@@ -57,12 +64,16 @@ void outq_advance(struct outq *q, size_t count) {
             node->at += (uint32_t)count;
             node->len -= (uint32_t)count;
             node->begun = true;
+            if (q->gap == node)
+                q->gap = NULL; /* it cannot be changed any more: what is dropped from now on is another gap */
             q->bytes -= count;
             if (node->counted)
                 q->counted -= count;
             return;
         }
         count -= node->len;
+        if (has_id(node))
+            q->sent = node->message->id;
         remove_after(q, NULL);
     }
 }
@@ -72,16 +83,68 @@ void outq_clear(struct outq *q) {
         remove_after(q, NULL);
 }
 
-bool outq_drop_oldest(struct outq *q, struct message_id *id) {
+/* Makes `node`, whose message is dropped, the place of a gap. */
+static struct message *turn_into_gap(struct outq *q, struct outq_node *node) {
+    struct message *m = node->message;
+    q->bytes -= node->len;
+    if (node->counted)
+        q->counted -= node->len;
+    *node = (struct outq_node){.next = node->next, .own = true};
+    q->gap = node;
+    return m;
+}
+
+/* What the gap says does not hold any more. */
+static void unwrite_gap(struct outq *q) {
+    struct outq_node *gap = q->gap;
+    if (!gap->message)
+        return;
+    message_release(gap->message);
+    q->bytes -= gap->len;
+    gap->message = NULL;
+    gap->at = gap->len = 0;
+}
+
+struct message *outq_drop_oldest(struct outq *q, bool (*may)(const struct message *m, const void *context), const void *context) {
     struct outq_node *prev = NULL;
     for (struct outq_node *node = q->head; node; prev = node, node = node->next) {
-        if (node->begun || node->own)
+        if (node->begun || node->own || !may(node->message, context))
+            continue;
+        if (!q->gap)
+            return turn_into_gap(q, node);
+        unwrite_gap(q);
+        struct message *m = message_retain(node->message);
+        remove_after(q, prev);
+        return m;
+    }
+    return NULL;
+}
+
+struct message_id outq_before_gap(const struct outq *q) {
+    struct message_id id = q->sent;
+    for (const struct outq_node *node = q->head; node != q->gap; node = node->next) {
+        if (has_id(node))
+            id = node->message->id;
+    }
+    return id;
+}
+
+bool outq_after_gap(const struct outq *q, struct message_id *id) {
+    for (const struct outq_node *node = q->gap->next; node; node = node->next) {
+        if (!has_id(node))
             continue;
         *id = node->message->id;
-        remove_after(q, prev);
         return true;
     }
     return false;
+}
+
+void outq_write_gap(struct outq *q, struct message *m) {
+    struct slice bytes = message_wire(m, false);
+    q->gap->message = message_retain(m);
+    q->gap->at = (uint32_t)(bytes.ptr - m->bytes);
+    q->gap->len = (uint32_t)bytes.len;
+    q->bytes += bytes.len;
 }
 
 size_t outq_conflate(struct outq *q, const struct message *m) {

@@ -33,7 +33,7 @@ struct policy_ops {
     void (*destroy)(struct policy *policy);
 
     /* Loads a set of scripts beside the one in force, effects held back. Returns true, or false with `error` filled. */
-    bool (*load)(struct policy *policy, const struct snapshot *snapshot, uint64_t generation, struct policy_error *error);
+    bool (*load)(struct policy *policy, struct snapshot *snapshot, uint64_t generation, struct policy_error *error);
 
     /* The loaded set is in force from here on / is dropped. */
     void (*accept)(struct policy *policy);
@@ -48,11 +48,11 @@ struct policy_ops {
     /* The stream's queue has room again: a handler that waits in send goes on. */
     void (*drained)(struct policy *policy, struct exchange *exchange);
 
-    /* True where every delivery of a message of `generation` has to be shaped. */
-    bool (*shapes)(struct policy *policy, uint32_t generation);
+    /* True where every delivery of that message has to be shaped. `replayed`: it is not live. */
+    bool (*shapes)(struct policy *policy, const struct message *message, bool replayed);
 
-    /* The form in which `stream` gets `message`: the message itself, a new one (the caller gets its reference), or NULL to skip it. Asks on_message (where `shapes` says so) and a filter function. `replayed`: it is not
-     * live. The stream may be closed meanwhile. */
+    /* The form in which `stream` gets `message`: the message itself, a new one (the caller gets its reference), or NULL to skip it. Asks a filter function, then on_message. The
+     * stream may be closed meanwhile. */
     struct message *(*shape)(struct policy *policy, struct stream *stream, struct message *message,
                              struct subscription *subscription, bool replayed);
 
@@ -62,8 +62,8 @@ struct policy_ops {
     /* The stream's memory goes: let go of everything that points to it. */
     void (*forget)(struct policy *policy, struct stream *stream);
 
-    /* The last turn left nothing to do: a time to collect garbage. */
-    void (*idle)(struct policy *policy);
+    /* The end of a turn of the loop; `idle`: there is nothing to do, a time to collect garbage. Returns the policy that is to be used from now on, this one or another that has taken its place. */
+    struct policy *(*turn)(struct policy *policy, bool idle);
 };
 
 #endif

@@ -52,7 +52,7 @@ struct channel *registry_open(struct registry *r, uint64_t hash, struct slice na
 }
 
 void registry_close_unused(struct registry *r, struct channel *ch) {
-    if (ch->all || ch->count)
+    if (ch->all || ch->count || ch->holds)
         return;
     table_unlink(&r->channels, &ch->by_name);
     channel_free(ch);

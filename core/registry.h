@@ -26,7 +26,7 @@ struct channel *registry_find(const struct registry *r, uint64_t hash, struct sl
 /* The channel, made where there is none. NULL: no memory. */
 struct channel *registry_open(struct registry *r, uint64_t hash, struct slice name);
 
-/* Frees a channel that has no subscription; harmless for one that has. */
+/* Frees a channel that has no subscription and that nobody holds; harmless otherwise. */
 void registry_close_unused(struct registry *r, struct channel *ch);
 
 /* Hands a message of the log to the channel that it belongs to; takes over one reference. A message to a channel nobody here is subscribed to is released. Returns 0, or -ENOMEM (the reference stays the caller's). */

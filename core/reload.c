@@ -10,16 +10,19 @@
 
 enum { RELOAD_PATIENCE_S = 10 };
 
-/* What the asking thread and the workers share; the last to let go frees it, so that a worker that answers too late finds it still there. */
+/* What the control thread and the workers share; the last to let go frees it, so that a worker that answers too late finds it still there. */
 struct attempt {
-    pthread_mutex_t lock;
+    struct snapshot *snapshot;
+    uint64_t generation;
+    uint64_t asked;    /* the request that it answers */
+    uint64_t until_ns; /* uv_hrtime */
+
+    pthread_mutex_t lock; /* guards all below */
     pthread_cond_t changed;
     unsigned refs;
     unsigned waiting; /* workers that have not answered */
     bool failed, given_up;
     struct policy_error error; /* the first */
-    struct snapshot *snapshot;
-    uint64_t generation;
 };
 
 struct load_task {
@@ -50,8 +53,8 @@ static void answer(struct attempt *a, const struct policy_error *error) {
         a->failed = true;
         a->error = *error;
     }
-    a->waiting--;
-    pthread_cond_signal(&a->changed);
+    if (--a->waiting == 0)
+        pthread_cond_signal(&a->changed);
     pthread_mutex_unlock(&a->lock);
     attempt_release(a);
 }
@@ -65,6 +68,7 @@ static void run_load(struct task *task, void *worker) {
     pthread_mutex_unlock(&load->attempt->lock);
     bool ok = given_up || w->ops->load(w->policy, load->attempt->snapshot, load->attempt->generation, &error);
     answer(load->attempt, ok ? NULL : &error);
+    uv_async_send(&w->server->command);
     free(load);
 }
 
@@ -89,41 +93,34 @@ static void cancel_decide(struct task *task) {
     free(task);
 }
 
-static struct attempt *attempt_new(struct snapshot *snapshot, uint64_t generation, unsigned workers) {
+/* Begins an attempt: every worker gets the snapshot to load. Returns it with a reference for the caller, or NULL without memory. */
+static struct attempt *attempt_new(struct server *s, struct snapshot *snapshot) {
     struct attempt *a = calloc(1, sizeof *a);
     if (!a)
         return NULL;
+    a->snapshot = snapshot_retain(snapshot);
+    a->generation = s->generation + 1;
+    a->until_ns = uv_hrtime() + RELOAD_PATIENCE_S * UINT64_C(1000000000);
+    a->refs = s->started + 1;
+    a->waiting = s->started;
     pthread_mutex_init(&a->lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&a->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    a->refs = workers + 1;
-    a->waiting = workers;
-    a->snapshot = snapshot_retain(snapshot);
-    a->generation = generation;
-    return a;
-}
-
-/* Waits for all answers. Returns true where all workers have accepted. */
-static bool wait_for_answers(struct attempt *a, struct policy_error *error) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += RELOAD_PATIENCE_S;
-    pthread_mutex_lock(&a->lock);
-    int rc = 0;
-    while (a->waiting && rc == 0)
-        rc = pthread_cond_timedwait(&a->changed, &a->lock, &until);
-    if (a->waiting) {
-        a->given_up = a->failed = true;
-        snprintf(a->error.message, sizeof a->error.message, "%u worker(s) did not answer within %d s: a script keeps them busy", a->waiting,
-                 RELOAD_PATIENCE_S);
+    for (unsigned i = 0; i < s->started; i++) {
+        static const struct policy_error NO_MEMORY = {.message = "not enough memory"};
+        struct load_task *load = malloc(sizeof *load);
+        if (!load) {
+            answer(a, &NO_MEMORY);
+            continue;
+        }
+        *load = (struct load_task){{NULL, run_load, cancel_load}, a};
+        if (hub_post(s->hub, i, &load->task) != 0)
+            cancel_load(&load->task);
     }
-    bool ok = !a->failed;
-    *error = a->error;
-    pthread_mutex_unlock(&a->lock);
-    return ok;
+    return a;
 }
 
 static bool decide(struct server *s, bool accept) {
@@ -142,61 +139,142 @@ static bool decide(struct server *s, bool accept) {
     return true;
 }
 
-static bool load_snapshot(struct server *s, struct snapshot *snapshot, uint64_t generation, struct policy_error *error) {
-    struct attempt *a = attempt_new(snapshot, generation, s->started);
-    *error = (struct policy_error){.message = "not enough memory"};
-    if (!a)
-        return false;
-    for (unsigned i = 0; i < s->started; i++) {
-        struct load_task *load = malloc(sizeof *load);
-        struct policy_error gone = {.message = "not enough memory"};
-        if (!load) {
-            answer(a, &gone);
-            continue;
-        }
-        *load = (struct load_task){{NULL, run_load, cancel_load}, a};
-        if (hub_post(s->hub, i, &load->task) != 0)
-            cancel_load(&load->task);
-    }
-    bool ok = wait_for_answers(a, error);
-    attempt_release(a);
-    return decide(s, ok) && ok;
+/* Lets a worker that has not answered go: what it still loads is dropped. */
+static void give_up(struct attempt *a) {
+    a->given_up = a->failed = true;
+    a->error = (struct policy_error){0};
+    snprintf(a->error.message, sizeof a->error.message, "%u worker%s did not answer within %d s: a script keeps %s busy", a->waiting,
+             a->waiting == 1 ? "" : "s", RELOAD_PATIENCE_S, a->waiting == 1 ? "it" : "them");
 }
 
-bool reload_load(struct server *s, struct policy_error *error) {
-    char why[SNAPSHOT_ERROR_BYTES];
-    struct snapshot *snapshot = snapshot_read(&s->source, why);
-    if (!snapshot) {
-        *error = (struct policy_error){0};
-        snprintf(error->message, sizeof error->message, "%s", why);
-        return false;
+/* Puts the new scripts in force, or drops them, on all workers. Returns whether they are in force. */
+static bool conclude(struct server *s, struct attempt *a, struct policy_error *error) {
+    pthread_mutex_lock(&a->lock);
+    if (a->waiting)
+        give_up(a);
+    bool ok = !a->failed;
+    *error = a->error;
+    pthread_mutex_unlock(&a->lock);
+    if (!decide(s, ok && !s->trial) && ok) {
+        ok = false;
+        snprintf(error->message, sizeof error->message, "not enough memory");
     }
-    bool ok = load_snapshot(s, snapshot, s->generation + 1, error);
-    snapshot_release(snapshot);
     if (ok) {
         pthread_mutex_lock(&s->lock);
-        s->generation++;
+        s->generation = a->generation;
         clock_gettime(CLOCK_REALTIME, &s->loaded);
         pthread_mutex_unlock(&s->lock);
     }
+    attempt_release(a);
     return ok;
 }
 
-void reload_run(struct server *s) {
-    struct policy_error error;
-    bool ok = reload_load(s, &error);
+static void log_outcome(struct server *s, bool ok, const struct policy_error *error) {
+    if (ok) {
+        log_write(&s->log, LOG_INFO, "policy", "generation %" PRIu64 " is in force", s->generation);
+        return;
+    }
+    char place[POLICY_FILE_BYTES + 16] = "";
+    if (error->line > 0)
+        snprintf(place, sizeof place, "%s:%d: ", error->file, error->line);
+    else if (error->file[0])
+        snprintf(place, sizeof place, "%s: ", error->file);
+    log_write(&s->log, LOG_ERROR, "policy", "the new scripts are refused, generation %" PRIu64 " stays: %s%s", s->generation, place, error->message);
+}
+
+/* An attempt is over: tells everybody. */
+static void finish(struct server *s, bool ok, const struct policy_error *error, uint64_t asked) {
+    log_outcome(s, ok, error);
     pthread_mutex_lock(&s->lock);
     s->reload_failed = !ok;
     if (!ok) {
-        s->reload_error = error;
+        s->reload_error = *error;
         s->reload_errors++;
         clock_gettime(CLOCK_REALTIME, &s->reload_error_at);
     }
-    uint64_t generation = s->generation;
+    if (asked > s->reload_done)
+        s->reload_done = asked;
+    pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
-    if (ok)
-        log_write(&s->log, LOG_INFO, "policy", "generation %" PRIu64 " is in force", generation);
-    else
-        log_write(&s->log, LOG_ERROR, "policy", "the new scripts are refused, generation %" PRIu64 " stays: %s%s%d%s%s", generation, error.file,
-                  error.line ? ":" : "", error.line, error.file[0] ? ": " : "", error.message);
+}
+
+/* Reads the scripts. NULL with `error` filled. */
+static struct snapshot *read_scripts(struct server *s, struct policy_error *error) {
+    char why[SNAPSHOT_ERROR_BYTES];
+    struct snapshot *snapshot = snapshot_read(&s->source, why);
+    *error = (struct policy_error){0};
+    if (!snapshot)
+        snprintf(error->message, sizeof error->message, "%s", why);
+    return snapshot;
+}
+
+/* Keeps what is tried, so that it is not tried again for nothing. */
+static void remember(struct server *s, struct snapshot *snapshot) {
+    snapshot_release(s->attempted);
+    s->attempted = snapshot;
+}
+
+bool reload_first(struct server *s, struct policy_error *error) {
+    struct snapshot *snapshot = read_scripts(s, error);
+    if (!snapshot)
+        return false;
+    remember(s, snapshot);
+    struct attempt *a = attempt_new(s, snapshot);
+    if (!a) {
+        snprintf(error->message, sizeof error->message, "not enough memory");
+        return false;
+    }
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += RELOAD_PATIENCE_S;
+    pthread_mutex_lock(&a->lock);
+    for (int rc = 0; a->waiting && rc == 0;)
+        rc = pthread_cond_timedwait(&a->changed, &a->lock, &until);
+    pthread_mutex_unlock(&a->lock);
+    return conclude(s, a, error);
+}
+
+void reload_begin(struct server *s, enum reload_why why, uint64_t asked) {
+    struct policy_error error;
+    struct snapshot *snapshot = read_scripts(s, &error);
+    if (snapshot && why == RELOAD_CHANGED && s->attempted && snapshot_equal(snapshot, s->attempted)) {
+        snapshot_release(snapshot);
+        return;
+    }
+    remember(s, snapshot);
+    s->attempt = snapshot ? attempt_new(s, snapshot) : NULL;
+    if (s->attempt) {
+        s->attempt->asked = asked;
+        return;
+    }
+    if (snapshot)
+        snprintf(error.message, sizeof error.message, "not enough memory");
+    finish(s, false, &error, asked);
+}
+
+bool reload_busy(const struct server *s) {
+    return s->attempt != NULL;
+}
+
+void reload_poll(struct server *s) {
+    struct attempt *a = s->attempt;
+    if (!a)
+        return;
+    pthread_mutex_lock(&a->lock);
+    bool over = a->waiting == 0 || uv_hrtime() >= a->until_ns;
+    pthread_mutex_unlock(&a->lock);
+    if (!over)
+        return;
+    struct policy_error error;
+    uint64_t asked = a->asked;
+    s->attempt = NULL;
+    bool ok = conclude(s, a, &error);
+    finish(s, ok, &error, asked);
+}
+
+void reload_deinit(struct server *s) {
+    if (s->attempt)
+        attempt_release(s->attempt);
+    s->attempt = NULL;
+    remember(s, NULL);
 }

@@ -13,9 +13,12 @@
 #include "json.h"
 #include "listener.h"
 #include "reload.h"
+#include "watcher.h"
 
 enum {
     HOUSE_MS = 1000,
+    LAST_CALL_MS = 1000, /* from the second signal to an end without the workers' consent */
+    BUSY_MS = 1000, /* a worker that runs one script for so long is named */
     SHARED_BYTES = 64 << 20,
     LIMIT_KEYS = 1 << 20
 };
@@ -75,7 +78,7 @@ static void post_drain(struct server *s, bool now, uint64_t drain_ms) {
 
 void server_stop(struct server *s, uint64_t drain_ms) {
     pthread_mutex_lock(&s->lock);
-    if (s->state == SERVER_RUNNING) {
+    if (s->state == SERVER_RUNNING && !s->stop_wanted) {
         s->stop_wanted = true;
         s->stop_drain_ms = drain_ms;
     } else {
@@ -88,10 +91,10 @@ void server_stop(struct server *s, uint64_t drain_ms) {
 static void begin_to_leave(struct server *s) {
     pthread_mutex_lock(&s->lock);
     bool start = s->stop_wanted && s->state == SERVER_RUNNING;
-    bool now = s->stop_now && s->state == SERVER_DRAINING;
     uint64_t drain_ms = s->stop_drain_ms;
     if (start)
         s->state = SERVER_DRAINING;
+    bool now = s->stop_now && s->state == SERVER_DRAINING;
     s->stop_now = false;
     pthread_mutex_unlock(&s->lock);
     if (start) {
@@ -102,18 +105,35 @@ static void begin_to_leave(struct server *s) {
         post_drain(s, true, 0);
 }
 
-static void reload_if_asked(struct server *s) {
+/* The files have changed, or may have. */
+static void on_scripts_changed(void *context) {
+    struct server *s = context;
+    pthread_mutex_lock(&s->lock);
+    bool running = s->state == SERVER_RUNNING;
+    pthread_mutex_unlock(&s->lock);
+    s->look_again = reload_busy(s); /* what is under way has read the files too early */
+    if (running && !s->look_again)
+        reload_begin(s, RELOAD_CHANGED, 0);
+}
+
+/* Goes on with the reload under way, then begins the next one that was asked for. Those who ask a server that leaves are let go. */
+static void reload_on(struct server *s) {
+    reload_poll(s);
+    if (reload_busy(s))
+        return;
     pthread_mutex_lock(&s->lock);
     bool wanted = s->reload_wanted && s->state == SERVER_RUNNING;
     uint64_t asked = s->reload_asked;
     s->reload_wanted = false;
+    if (!wanted) {
+        s->reload_done = asked;
+        pthread_cond_broadcast(&s->changed);
+    }
     pthread_mutex_unlock(&s->lock);
     if (wanted)
-        reload_run(s);
-    pthread_mutex_lock(&s->lock);
-    s->reload_done = asked;
-    pthread_cond_broadcast(&s->changed);
-    pthread_mutex_unlock(&s->lock);
+        reload_begin(s, RELOAD_ASKED, asked);
+    else if (s->look_again)
+        on_scripts_changed(s);
 }
 
 static void end_if_over(struct server *s) {
@@ -127,13 +147,48 @@ static void end_if_over(struct server *s) {
 static void on_command(uv_async_t *async) {
     struct server *s = async->data;
     begin_to_leave(s);
-    reload_if_asked(s);
+    reload_on(s);
     end_if_over(s);
+}
+
+/* How long one turn of scripts keeps a worker busy by now. Returns 0 where it is not worth telling. */
+static uint64_t busy_ms(const struct worker *w) {
+    uint64_t since = atomic_load_explicit(&w->busy_since_ns, memory_order_relaxed), now = uv_hrtime();
+    uint64_t ms = since && now > since ? (now - since) / 1000000 : 0;
+    return ms >= BUSY_MS ? ms : 0;
+}
+
+/* Names workers that a script does not let go, once each time. */
+static void watch_workers(struct server *s) {
+    for (unsigned i = 0; i < s->started; i++) {
+        struct worker *w = s->workers[i];
+        uint64_t since = atomic_load_explicit(&w->busy_since_ns, memory_order_relaxed), ms = busy_ms(w);
+        if (ms && w->named_busy_ns != since) {
+            log_write(&s->log, LOG_ERROR, "worker", "worker %u has been busy for %.1f s in one call of a script (%s): no other stream or request of it goes on",
+                      i, (double)ms / 1000, atomic_load_explicit(&w->busy_in, memory_order_relaxed));
+            w->named_busy_ns = since;
+        } else if (w->named_busy_ns && since != w->named_busy_ns) {
+            log_write(&s->log, LOG_WARN, "worker", "worker %u goes on", i);
+            w->named_busy_ns = 0;
+        }
+    }
 }
 
 static void on_house(uv_timer_t *timer) {
     struct server *s = timer->data;
     hub_sweep(s->hub, wall_ms());
+    reload_on(s);
+    watch_workers(s);
+}
+
+/* A worker that a script does not let go cannot be ended, but the process can, which is ours where we were given its signals. */
+static void on_last_call(uv_timer_t *timer) {
+    struct server *s = timer->data;
+    pthread_mutex_lock(&s->lock);
+    int status = s->status;
+    pthread_mutex_unlock(&s->lock);
+    log_write(&s->log, LOG_ERROR, "server", "a worker does not end: leaving without it");
+    _exit(status);
 }
 
 static void on_signal(uv_signal_t *handle, int signum) {
@@ -153,6 +208,7 @@ static void on_signal(uv_signal_t *handle, int signum) {
     pthread_mutex_unlock(&s->lock);
     if (second) {
         log_write(&s->log, LOG_WARN, "server", "second signal: ending at once");
+        uv_timer_start(&s->last_call, on_last_call, LAST_CALL_MS, 0);
     } else {
         log_write(&s->log, LOG_INFO, "server", "%s: leaving; streams end over %.3g s", signum == SIGINT ? "SIGINT" : "SIGTERM",
                   (double)s->config->drain_ms / 1000);
@@ -179,7 +235,8 @@ static void control(void *argument) {
 static int start_control(struct server *s) {
     static const int SIGNALS[3] = {SIGTERM, SIGINT, SIGHUP};
     uv_timer_init(&s->loop, &s->house);
-    s->house.data = s;
+    uv_timer_init(&s->loop, &s->last_call);
+    s->house.data = s->last_call.data = s;
     uv_timer_start(&s->house, on_house, HOUSE_MS, HOUSE_MS);
     for (int i = 0; s->take_signals && i < 3; i++) {
         uv_signal_init(&s->loop, &s->signals[i]);
@@ -187,6 +244,11 @@ static int start_control(struct server *s) {
         int rc = uv_signal_start(&s->signals[i], on_signal, SIGNALS[i]);
         if (rc)
             return rc;
+    }
+    if (s->source.folder) {
+        s->watcher = watcher_new(&s->loop, s->source.folder, &s->log, on_scripts_changed, s);
+        if (!s->watcher)
+            return UV_ENOMEM;
     }
     sigset_t all, old;
     sigfillset(&all);
@@ -340,7 +402,7 @@ static bool load_first(struct server *s, char error[SERVER_ERROR_BYTES]) {
         explain(error, "cannot start the workers: not enough memory or threads");
         return false;
     }
-    if (!reload_load(s, &why)) {
+    if (!reload_first(s, &why)) {
         first_error(&why, error);
         return false;
     }
@@ -371,6 +433,7 @@ bool server_check(struct server_options *options, char error[SERVER_ERROR_BYTES]
     struct server *s = make(options, error);
     if (!s)
         return false;
+    s->trial = true;
     bool ok = load_first(s, error);
     server_free(s);
     return ok;
@@ -431,12 +494,14 @@ void server_free(struct server *s) {
         worker_join(s->workers[i]);
     free(s->workers);
     if (s->command.data) {
+        watcher_close(s->watcher);
         uv_walk(&s->loop, close_handle, NULL);
         while (uv_run(&s->loop, UV_RUN_DEFAULT) != 0)
             continue;
         uv_loop_close(&s->loop);
     }
     hub_free(s->hub);
+    reload_deinit(s);
     shared_dict_free(s->shared);
     ratelimit_free(s->limits);
     token_keys_free(s->keys);
@@ -483,15 +548,40 @@ static int append_reload_error(struct server *s, bool details, struct buf *out) 
     return rc ? rc : buf_append_text(out, "\"}");
 }
 
+/* The workers that a script keeps busy, as a member that is only there when there are any. */
+static int append_stuck(struct server *s, struct buf *out) {
+    bool first = true;
+    int rc = 0;
+    for (unsigned i = 0; i < s->started; i++) {
+        uint64_t ms = busy_ms(s->workers[i]);
+        if (!ms)
+            continue;
+        rc = rc ? rc : buf_appendf(out, "%s{\"worker\":%u,\"seconds\":%.1f,\"in\":\"%s\"}", first ? ",\"stuck\":[" : ",", i, (double)ms / 1000,
+                                   atomic_load_explicit(&s->workers[i]->busy_in, memory_order_relaxed));
+        first = false;
+    }
+    return rc || first ? rc : buf_append_char(out, ']');
+}
+
+static bool any_stuck(const struct server *s) {
+    for (unsigned i = 0; i < s->started; i++) {
+        if (busy_ms(s->workers[i]))
+            return true;
+    }
+    return false;
+}
+
 int server_health(struct server *s, bool details, struct buf *out) {
     pthread_mutex_lock(&s->lock);
     bool draining = s->state != SERVER_RUNNING || atomic_load(&s->draining);
-    const char *status = draining ? "draining" : s->reload_failed ? "degraded" : "ok";
+    const char *status = draining ? "draining" : s->reload_failed || any_stuck(s) ? "degraded" : "ok";
     int rc = buf_appendf(out, "{\"status\":\"%s\",\"generation\":%" PRIu64 ",\"loaded\":\"", status, s->generation);
     rc = rc ? rc : metrics_timestamp(out, s->loaded);
     rc = rc ? rc : buf_append_text(out, "\",\"reload_error\":");
     rc = rc ? rc : append_reload_error(s, details, out);
-    rc = rc ? rc : buf_append_text(out, ",\"redis\":null}");
+    rc = rc ? rc : buf_append_text(out, ",\"redis\":null");
+    rc = rc ? rc : append_stuck(s, out);
+    rc = rc ? rc : buf_append_char(out, '}');
     pthread_mutex_unlock(&s->lock);
     return rc ? rc : (draining ? 503 : 200);
 }

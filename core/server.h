@@ -17,6 +17,9 @@
 #include "token.h"
 #include "worker.h"
 
+struct attempt;
+struct watcher;
+
 enum { SERVER_ERROR_BYTES = 2048 };
 
 enum server_state { SERVER_RUNNING, SERVER_DRAINING, SERVER_ENDED };
@@ -39,13 +42,21 @@ struct server {
     atomic_size_t connections;
     atomic_bool draining;
 
+    /* the control thread's own; of reload.c and watcher.c */
+    struct attempt *attempt;
+    struct snapshot *attempted; /* what was tried last; NULL: it could not be read */
+    struct watcher *watcher;
+    bool look_again; /* the files changed while a reload was under way */
+
     uv_thread_t control;
     uv_loop_t loop;
     uv_async_t command;
     uv_timer_t house;
+    uv_timer_t last_call;
     uv_signal_t signals[3];
     bool take_signals;
     bool control_started;
+    bool trial; /* `sluice check`: scripts are loaded and let go, nothing of them takes effect */
 
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t changed;

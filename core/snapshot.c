@@ -100,6 +100,8 @@ static bool ends_with(const char *name, const char *end) {
 
 static int read_file(struct snapshot *s, const char *path, const char *name, char *error) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return 0; /* gone since the folder was listed */
     if (fd < 0) {
         explain(error, "cannot read %s: %s", path, strerror(errno));
         return -errno;
@@ -130,42 +132,79 @@ static int read_file(struct snapshot *s, const char *path, const char *name, cha
     return rc;
 }
 
-/* Reads `folder`/`under`; names in the snapshot begin with `under`. */
-static int read_folder(struct snapshot *s, const char *folder, const char *under, int depth, char *error) {
+/* One walk over a folder. */
+struct walk {
+    const char *folder;
+    snapshot_visit visit;
+    void *context;
+    char *error;
+};
+
+static int walk_folder(const struct walk *walk, const char *under, const struct stat *st, int depth);
+
+/* One entry of the folder at `path`. */
+static int walk_entry(const struct walk *walk, const char *path, const char *under, const char *file, int depth) {
+    char name[SNAPSHOT_PATH], full[SNAPSHOT_PATH];
+    struct stat st;
+    if (snprintf(name, sizeof name, "%s%s%s", under, *under ? "/" : "", file) >= (int)sizeof name ||
+        snprintf(full, sizeof full, "%s/%s", path, file) >= (int)sizeof full)
+        return 0;
+    if (stat(full, &st) != 0)
+        return 0; /* gone meanwhile, or a dangling link of an editor */
+    if (S_ISDIR(st.st_mode))
+        return walk_folder(walk, name, &st, depth + 1);
+    if (!S_ISREG(st.st_mode) || (depth == 0 && !ends_with(name, ".lua")))
+        return 0;
+    struct snapshot_entry entry = {.path = full, .name = name, .st = &st, .folder = false};
+    return walk->visit(walk->context, &entry, walk->error);
+}
+
+/* Walks `walk->folder`/`under`, whose state is `st`. */
+static int walk_folder(const struct walk *walk, const char *under, const struct stat *st, int depth) {
     char path[SNAPSHOT_PATH];
-    if (snprintf(path, sizeof path, "%s%s%s", folder, *under ? "/" : "", under) >= (int)sizeof path || depth > SNAPSHOT_DEPTH) {
-        explain(error, "%s is nested too deeply", folder);
+    if (snprintf(path, sizeof path, "%s%s%s", walk->folder, *under ? "/" : "", under) >= (int)sizeof path || depth > SNAPSHOT_DEPTH) {
+        explain(walk->error, "%s is nested too deeply", walk->folder);
         return -ENAMETOOLONG;
     }
     DIR *dir = opendir(path);
     if (!dir) {
         int rc = -errno;
-        explain(error, "cannot read the scripts folder %s: %s", path, strerror(errno));
+        if (depth > 0 && rc == -ENOENT)
+            return 0; /* gone since its parent was listed */
+        explain(walk->error, "cannot read the scripts folder %s: %s", path, strerror(-rc));
         return rc;
     }
-    int rc = 0;
+    struct snapshot_entry self = {.path = path, .name = under, .st = st, .folder = true};
+    int rc = walk->visit(walk->context, &self, walk->error);
     struct dirent *entry;
     while (rc == 0 && (entry = readdir(dir)) != NULL) {
-        if (entry->d_name[0] == '.') /* hidden ones: editors' and Kubernetes' own */
-            continue;
-        char name[SNAPSHOT_PATH], full[SNAPSHOT_PATH];
-        struct stat st;
-        if (snprintf(name, sizeof name, "%s%s%s", under, *under ? "/" : "", entry->d_name) >= (int)sizeof name ||
-            snprintf(full, sizeof full, "%s/%s", path, entry->d_name) >= (int)sizeof full)
-            continue;
-        if (stat(full, &st) != 0)
-            continue; /* gone meanwhile, or a dangling link of an editor */
-        if (S_ISDIR(st.st_mode))
-            rc = read_folder(s, folder, name, depth + 1, error);
-        else if (S_ISREG(st.st_mode) && (depth > 0 || ends_with(name, ".lua")))
-            rc = read_file(s, full, name, error);
-        if (s->count > SNAPSHOT_FILES) {
-            explain(error, "%s has more than %d files", folder, SNAPSHOT_FILES);
-            rc = -E2BIG;
-        }
+        if (entry->d_name[0] != '.') /* hidden ones are editors' and Kubernetes' own */
+            rc = walk_entry(walk, path, under, entry->d_name, depth);
     }
     closedir(dir);
     return rc;
+}
+
+int snapshot_walk(const char *folder, snapshot_visit visit, void *context, char error[SNAPSHOT_ERROR_BYTES]) {
+    struct walk walk = {folder, visit, context, error};
+    struct stat st;
+    if (stat(folder, &st) != 0) {
+        int rc = -errno;
+        explain(error, "cannot read the scripts folder %s: %s", folder, strerror(-rc));
+        return rc;
+    }
+    return walk_folder(&walk, "", &st, 0);
+}
+
+static int read_entry(void *context, const struct snapshot_entry *entry, char *error) {
+    struct snapshot *s = context;
+    if (entry->folder)
+        return 0;
+    if (s->count == SNAPSHOT_FILES) {
+        explain(error, "%s and others: there are more than %d files", entry->path, SNAPSHOT_FILES);
+        return -E2BIG;
+    }
+    return read_file(s, entry->path, entry->name, error);
 }
 
 struct snapshot *snapshot_read(const struct snapshot_source *source, char error[SNAPSHOT_ERROR_BYTES]) {
@@ -175,7 +214,7 @@ struct snapshot *snapshot_read(const struct snapshot_source *source, char error[
     explain(error, "not enough memory");
     if (!s)
         return NULL;
-    if (read_folder(s, source->folder, "", 0, error) != 0) {
+    if (snapshot_walk(source->folder, read_entry, s, error) != 0) {
         snapshot_release(s);
         return NULL;
     }

@@ -4,6 +4,7 @@
 #define SLUICE_SNAPSHOT_H
 
 #include <stdatomic.h>
+#include <sys/stat.h>
 
 #include "buf.h"
 
@@ -39,6 +40,20 @@ void snapshot_sort(struct snapshot *s);
 
 /* Reads a snapshot of the source. NULL with a sentence in `error`: folder missing, no script in it, a file too large or not readable. */
 struct snapshot *snapshot_read(const struct snapshot_source *source, char error[SNAPSHOT_ERROR_BYTES]);
+
+/* What a walk comes by: a file that belongs to a snapshot, or a folder that may hold some (the scripts folder itself first, its name is ""). */
+struct snapshot_entry {
+    const char *path; /* to open it */
+    const char *name; /* in the scripts folder */
+    const struct stat *st;
+    bool folder;
+};
+
+/* Called for each entry. Returns 0 to go on, or a negative error, with a sentence in `error`, to end the walk. */
+typedef int (*snapshot_visit)(void *context, const struct snapshot_entry *entry, char *error);
+
+/* Visits all that a snapshot of `folder` would read. Returns 0, or a negative error with a sentence in `error`. */
+int snapshot_walk(const char *folder, snapshot_visit visit, void *context, char error[SNAPSHOT_ERROR_BYTES]);
 
 /* True where both hold the same files with the same bytes. */
 bool snapshot_equal(const struct snapshot *a, const struct snapshot *b);

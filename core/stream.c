@@ -10,6 +10,7 @@
 #include "conn.h"
 #include "exchange.h"
 #include "json.h"
+#include "peer.h"
 #include "server.h"
 #include "sse.h"
 #include "worker.h"
@@ -18,7 +19,8 @@ enum {
     DELIVER_BATCH = 64,
     REPLAY_BATCH = 64,
     REPLAY_BYTES = 64 * 1024,
-    STREAM_ROOM = 64 * 1024 /* what a handler may have queued before send waits */
+    STREAM_ROOM = 64 * 1024, /* what a handler may have queued before send waits */
+    STALE_LOOKS = 4          /* looks at a silent peer in stream.stale, at least */
 };
 
 const char *stream_end_name(enum stream_end end) {
@@ -48,6 +50,7 @@ struct stream *stream_new(struct exchange *x) {
     s->opening = w->config->opening;
     x->stream = s;
     w->streams++;
+    conn_await_stream(s->conn);
     return s;
 }
 
@@ -64,6 +67,7 @@ static void unlink_all(struct stream *s) {
             channel_unlink(ch, &sub->node);
             gone[n++] = ch->hub;
         }
+        ch->holds--;
         registry_close_unused(&w->registry, ch);
         filter_release(sub->filter);
         free(sub);
@@ -161,6 +165,7 @@ int stream_subscribe(struct stream *s, struct slice name, struct filter *filter)
     }
     *at = sub;
     s->sub_count++;
+    ch->holds++;
     return 0;
 
 fail:
@@ -185,6 +190,7 @@ bool stream_unsubscribe(struct stream *s, struct slice name) {
         channel_unlink(sub->channel, &sub->node);
         hub_unsubscribe(w->hub, w->index, &gone, 1);
     }
+    sub->channel->holds--;
     registry_close_unused(&w->registry, sub->channel);
     filter_release(sub->filter);
     free(sub);
@@ -310,7 +316,7 @@ int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, s
     x->holds = NULL;
     s->sub.position = joined.position;
     s->sub.state = joined.live ? SUBSCRIBER_LIVE : SUBSCRIBER_REPLAYING;
-    s->opened_ms = s->sent_ms = worker_now(w);
+    s->opened_ms = s->sent_ms = s->progress_ms = worker_now(w);
     s->replayed = start.kind == HUB_AFTER || start.kind == HUB_NONSENSE;
 
     struct buf out = {0};
@@ -332,6 +338,7 @@ int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, s
         metrics_add(&w->metrics, reconnections, 1);
     struct conn *c = s->conn;
     c->stream = s;
+    c->out.sent = joined.gap.found ? joined.gap.id : joined.opening;
     if (rc)
         stream_close(s, STREAM_NO_MEMORY);
     else
@@ -342,6 +349,8 @@ int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, s
     conn_begin_stream(c);
     if (s->conn) {
         stream_on_timer(s, worker_now(w));
+        if (w->draining)
+            worker_drain_stream(w, s);
         if (s->sub.state == SUBSCRIBER_REPLAYING)
             conn_make_ready(c);
     }
@@ -351,30 +360,62 @@ int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, s
 /* --- delivering --------------------------------------------------------------------------------- */
 
 /* The queue's rule for a channel. */
-static enum slow_rule rule_of(const struct stream *s, const struct subscription *sub) {
-    const struct channel_rule *rule = NULL;
-    if (sub)
-        rule = config_rule(s->worker->config, slice_make(sub->channel->name, sub->channel->name_len));
+static enum slow_rule rule_of(const struct config *config, const struct message *m) {
+    const struct channel_rule *rule = config_rule(config, message_channel(m));
     return rule ? rule->slow : SLOW_DISCONNECT;
 }
 
-/* Makes room in a queue that is at its limit, by the channel's rule. Returns false where the stream was closed instead. */
-static bool make_room(struct stream *s, const struct message *m, size_t len, const struct subscription *sub) {
+/* One channel's rule shall not take the messages of another that is to lose none. */
+static bool may_drop(const struct message *m, const void *config) {
+    return rule_of(config, m) != SLOW_DISCONNECT;
+}
+
+static void mark_dropped(struct stream *s, struct slice channel) {
+    struct subscription *sub = *find(s, channel);
+    if (sub)
+        sub->dropped = true;
+    else if (slice_is(channel, REGISTRY_ALL))
+        s->all_dropped = true;
+}
+
+static void unmark_dropped(struct stream *s) {
+    s->all_dropped = false;
+    for (struct subscription *sub = s->sub.subs; sub; sub = sub->next)
+        sub->dropped = false;
+}
+
+/* Drops the oldest message that may be dropped. Returns false where there is none. */
+static bool drop_oldest(struct stream *s) {
+    struct worker *w = s->worker;
+    struct outq *q = &s->conn->out;
+    bool told = q->gap == NULL;
+    struct message *m = outq_drop_oldest(q, may_drop, w->config);
+    if (!m)
+        return false;
+    if (told) {
+        unmark_dropped(s);
+        metrics_add(&w->metrics, gaps, 1);
+    }
+    mark_dropped(s, message_channel(m));
+    metrics_add(&w->metrics, slow_dropped, 1);
+    message_release(m);
+    return true;
+}
+
+/* Makes room for `len` bytes of `m` in a queue that is at its limit, by the channel's rule. Returns false where the stream was closed instead. */
+static bool make_room(struct stream *s, const struct message *m, size_t len) {
     struct worker *w = s->worker;
     struct outq *q = &s->conn->out;
     size_t limit = w->config->queue_bytes;
-    enum slow_rule rule = rule_of(s, sub);
+    enum slow_rule rule = rule_of(w->config, m);
     size_t before = q->bytes;
     if (rule == SLOW_CONFLATE)
         metrics_add(&w->metrics, slow_dropped, outq_conflate(q, m));
-    while (rule != SLOW_DISCONNECT && q->counted && q->counted + len > limit) {
-        struct message_id id;
-        if (!outq_drop_oldest(q, &id))
-            break;
-        metrics_add(&w->metrics, slow_dropped, 1);
-    }
+    while (q->counted + len > limit && outq_waiting(q) > 0 && drop_oldest(s))
+        continue;
     metrics_add(&w->metrics, queue_bytes, q->bytes - before);
-    if (q->counted == 0 || q->counted + len <= limit)
+    /* With such a rule a message that is on its way does not count: it can be no reason to lose the client, or the newest message. */
+    if (q->counted + len <= limit || (rule == SLOW_DISCONNECT ? q->counted : outq_waiting(q)) == 0)
         return true;
     metrics_add(&w->metrics, slow_disconnected, 1);
     stream_close(s, STREAM_SLOW);
@@ -389,12 +430,13 @@ struct delivery {
 };
 
 /* What this stream gets of a message: itself (a new reference), an edited one, or NULL. */
-static struct message *pick(struct stream *s, const struct delivery *d, bool shapes) {
+static struct message *pick(struct stream *s, const struct delivery *d) {
     struct worker *w = s->worker;
     const struct filter *filter = d->subscription ? d->subscription->filter : NULL;
     if (filter && !filter_match(filter, d->message))
         return NULL;
-    if (!shapes && (!filter || filter->function == FILTER_NO_FUNCTION))
+    bool asks = filter && filter->function != FILTER_NO_FUNCTION;
+    if (!asks && !w->ops->shapes(w->policy, d->message, d->replayed))
         return message_retain(d->message);
     struct message *shaped = w->ops->shape(w->policy, s, d->message, d->subscription, d->replayed);
     if (!shaped)
@@ -418,14 +460,14 @@ static bool write_plain(struct stream *s, const struct delivery *deliveries, siz
 }
 
 /* Writes messages one by one, each by its own filter, shape and slow rule. */
-static bool write_each(struct stream *s, const struct delivery *deliveries, size_t n, bool shapes) {
+static bool write_each(struct stream *s, const struct delivery *deliveries, size_t n) {
     for (size_t i = 0; i < n && s->conn; i++) {
-        struct message *m = pick(s, &deliveries[i], shapes);
+        struct message *m = pick(s, &deliveries[i]);
         if (!m)
             continue;
         struct delivery one = {m, deliveries[i].subscription, deliveries[i].replayed};
         bool room = s->conn && (one.replayed || outq_empty(&s->conn->out) ||
-                                make_room(s, deliveries[i].message, message_wire(m, s->chunked).len, one.subscription));
+                                make_room(s, m, message_wire(m, s->chunked).len));
         if (room)
             write_plain(s, &one, 1);
         message_release(m);
@@ -433,9 +475,14 @@ static bool write_each(struct stream *s, const struct delivery *deliveries, size
     return s->conn != NULL;
 }
 
-static bool has_filter(const struct delivery *deliveries, size_t n) {
+/* True where any of the messages may not go out as it is: a filter or a hook has to see it. A reload may lie between two of them. */
+static bool is_special(const struct stream *s, const struct delivery *deliveries, size_t n) {
+    const struct worker *w = s->worker;
     for (size_t i = 0; i < n; i++) {
-        if (deliveries[i].subscription && deliveries[i].subscription->filter)
+        const struct delivery *d = &deliveries[i];
+        if (d->subscription && d->subscription->filter)
+            return true;
+        if ((i == 0 || d->message->generation != d[-1].message->generation) && w->ops->shapes(w->policy, d->message, d->replayed))
             return true;
     }
     return false;
@@ -450,11 +497,10 @@ static size_t size_of(const struct delivery *deliveries, size_t n) {
 
 static bool write_deliveries(struct stream *s, const struct delivery *deliveries, size_t n) {
     struct worker *w = s->worker;
-    bool shapes = w->ops->shapes(w->policy, deliveries[n - 1].message->generation);
     /* A queue that is not empty, or one that these could fill, is looked at message by message. */
     bool crowded = !deliveries[0].replayed && (!outq_empty(&s->conn->out) || (n > 1 && size_of(deliveries, n) > w->config->queue_bytes));
-    if (shapes || crowded || has_filter(deliveries, n))
-        return write_each(s, deliveries, n, shapes);
+    if (crowded || is_special(s, deliveries, n))
+        return write_each(s, deliveries, n);
     return write_plain(s, deliveries, n);
 }
 
@@ -533,6 +579,39 @@ static bool replay_batch(struct stream *s) {
     return s->conn && !live && outq_empty(&s->conn->out);
 }
 
+bool stream_write_gap(struct stream *s) {
+    struct outq *q = &s->conn->out;
+    struct buf out = {0};
+    struct hub_gap gap = {.found = true};
+    char requested[MESSAGE_ID_BYTES];
+    size_t count;
+    struct message_id before = outq_before_gap(q), after;
+    struct hub_source *sources = sources_of(s, &count);
+    int rc = sources ? 0 : -ENOMEM;
+    if (sources) {
+        sources[0].gap = s->all_dropped;
+        size_t i = 1;
+        for (const struct subscription *sub = s->sub.subs; sub; sub = sub->next)
+            sources[i++].gap = sub->dropped;
+        hub_kept(s->worker->hub, sources, count, wall_ms(), &gap);
+        gap.id = outq_after_gap(q, &after) ? message_id_before(after) : before;
+        rc = append_gap(&out, slice_make(requested, message_id_format(requested, before)), &gap, sources, count);
+    }
+    if (s->chunked)
+        rc = rc ? rc : close_chunk(&out, 0);
+    struct message *m = rc ? NULL : message_new_private(buf_slice(&out), false);
+    buf_deinit(&out);
+    if (!m) {
+        stream_close(s, STREAM_NO_MEMORY);
+        return false;
+    }
+    m->id = gap.id;
+    outq_write_gap(q, m);
+    metrics_add(&s->worker->metrics, queue_bytes, m->frame_len);
+    message_release(m);
+    return true;
+}
+
 void stream_resume(struct stream *s) {
     struct worker *w = s->worker;
     if (s->sub.state == SUBSCRIBER_REPLAYING && outq_empty(&s->conn->out) && replay_batch(s))
@@ -603,10 +682,15 @@ void stream_close(struct stream *s, enum stream_end end) {
     s->end = (uint8_t)end;
     if (!s->begun)
         return;
+    ratelimit_hold_clear(&s->holds, s->worker->server->limits); /* first: the client may come back as soon as it sees the end */
+    if (end == STREAM_STALE)
+        metrics_add(&s->worker->metrics, stale_disconnected, 1);
     if (ends_at_once(end)) {
         conn_close(c);
         return;
     }
+    if (outq_gap_unwritten(&c->out) && !stream_write_gap(s))
+        return;
     if (s->chunked)
         conn_send(c, slice_make(LAST, sizeof LAST - 1), slice_make(NULL, 0));
     if (!s->conn)
@@ -628,9 +712,25 @@ static void send_expired(struct stream *s) {
     stream_close(s, STREAM_EXPIRED);
 }
 
+void stream_check_progress(struct stream *s, uint64_t now_ms) {
+    uint64_t stale = s->worker->config->stale_ms;
+    struct peer_progress peer;
+    if (peer_progress(s->conn->io.fd, &peer) != 0 || peer.acked != s->acked || (!peer.awaited && outq_empty(&s->conn->out))) {
+        s->acked = peer.acked;
+        s->progress_ms = now_ms;
+    } else if (stale && now_ms - s->progress_ms >= stale) {
+        stream_close(s, STREAM_STALE);
+    }
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b) {
+    return !a || (b && b < a) ? b : a;
+}
+
 void stream_on_timer(struct stream *s, uint64_t now_ms) {
     static const struct slice HEARTBEAT = {":\n", 2};
     uint64_t heartbeat = s->worker->config->heartbeat_ms;
+    uint64_t stale = s->worker->config->stale_ms;
     if (s->expires_ms && now_ms >= s->expires_ms) {
         send_expired(s);
         return;
@@ -639,7 +739,9 @@ void stream_on_timer(struct stream *s, uint64_t now_ms) {
         stream_close(s, STREAM_DRAINED);
         return;
     }
-    if (heartbeat && now_ms >= s->sent_ms + heartbeat) {
+    if (stale)
+        stream_check_progress(s, now_ms);
+    if (s->conn && heartbeat && now_ms >= s->sent_ms + heartbeat) {
         struct buf frame = {0};
         if (outq_empty(&s->conn->out) && buf_append_slice(&frame, HEARTBEAT) == 0)
             send_own(s, &frame);
@@ -649,9 +751,8 @@ void stream_on_timer(struct stream *s, uint64_t now_ms) {
     if (!s->conn)
         return;
     uint64_t due = heartbeat ? s->sent_ms + heartbeat : 0;
-    if (s->expires_ms && (!due || s->expires_ms < due))
-        due = s->expires_ms;
-    if (s->drain_ms && (!due || s->drain_ms < due))
-        due = s->drain_ms;
+    due = earlier(due, stale ? now_ms + stale / STALE_LOOKS + 1 : 0);
+    due = earlier(due, s->expires_ms);
+    due = earlier(due, s->drain_ms);
     conn_set_deadline(s->conn, due);
 }

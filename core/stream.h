@@ -38,6 +38,8 @@ struct stream {
     struct message_id all_since; /* sluice.all: only what is later */
     uint64_t opened_ms;          /* worker's time */
     uint64_t sent_ms;            /* last time something was written */
+    uint64_t progress_ms;        /* when it was last seen that the client took something, or that nothing waited for it */
+    uint32_t acked;              /* what it had acknowledged then, modulo 2^32 */
     uint64_t expires_ms;         /* worker's time; 0: never */
     uint64_t drain_ms;           /* worker's time at which it is ended since the server leaves; 0: it stays */
     double expiry;               /* what `sluice.expired` says */
@@ -52,6 +54,7 @@ struct stream {
     bool opening;   /* send the opening block */
     bool replayed;  /* came with a last event id */
     bool waiting;   /* that handler waits for room in the queue */
+    bool all_dropped; /* as subscription.dropped, for `sluice.all` */
     uint8_t end;    /* enum stream_end, once closed */
     struct exchange *exchange; /* while a handler runs */
     void *policy_data; /* the policy's */
@@ -96,8 +99,14 @@ void stream_detach(struct stream *s);
 /* The queue has run empty: goes on with the replay or the handler. */
 void stream_resume(struct stream *s);
 
-/* A deadline has passed: heartbeat, expiry. Sets the next. */
+/* A deadline has passed: heartbeat, expiry, a look at a peer that may be dead. Sets the next. */
 void stream_on_timer(struct stream *s, uint64_t now_ms);
+
+/* Looks whether the peer still acknowledges what it is sent; closes the stream where it has not for stream.stale. One system call. */
+void stream_check_progress(struct stream *s, uint64_t now_ms);
+
+/* Writes out the gap in the queue: what was dropped is known by now. Returns false where the stream was closed instead, without memory. */
+bool stream_write_gap(struct stream *s);
 
 /* Reads the log anew from the stream's position, since live messages were lost for it on the way. */
 void stream_rewind(struct stream *s);

@@ -138,6 +138,8 @@ static void on_turn(uv_check_t *check) {
     serve_ready(w);
     reap(w);
     more = more || !list_empty(&w->ready) || !list_empty(&w->ended) || !list_empty(&w->dead) || hub_has_mail(w->hub, w->index);
+    w->policy = w->ops->turn(w->policy, !more);
+    more = more || !list_empty(&w->ended) || !list_empty(&w->dead);
     if (w->draining)
         check_end(w);
     set_clock(w);
@@ -145,9 +147,7 @@ static void on_turn(uv_check_t *check) {
         uv_idle_start(&w->busy, on_busy);
     } else {
         uv_idle_stop(&w->busy);
-        w->ops->idle(w->policy);
     }
-    atomic_store_explicit(&w->busy_since_ns, 0, memory_order_relaxed);
 }
 
 static void after_poll(void *context) {
@@ -191,21 +191,24 @@ static void drain_over(struct wheel_timer *timer, uint64_t now_ms) {
     worker_stop(list_entry(timer, struct worker, drain_timer));
 }
 
+void worker_drain_stream(struct worker *w, struct stream *s) {
+    uint64_t now = worker_now(w), end = w->drain_timer.due_ms;
+    /* The last fifth of the time is for flushing. */
+    s->drain_ms = now + (end > now ? worker_random(w) % ((end - now) * 4 / 5 + 1) : 0);
+    conn_set_deadline(s->conn, s->drain_ms);
+}
+
 void worker_drain(struct worker *w, uint64_t drain_ms) {
     if (w->stopping)
         return;
     w->draining = true;
     worker_unlisten(w);
-    uint64_t now = worker_now(w);
-    wheel_set(&w->wheel, &w->drain_timer, now + drain_ms);
+    wheel_set(&w->wheel, &w->drain_timer, worker_now(w) + drain_ms);
     struct list *ring = &w->registry.all->ring;
     for (struct list *node = ring->next; node != ring; node = node->next) {
         struct stream *s = list_entry(list_entry(node, struct subscriber, all_node), struct stream, sub);
-        /* The last fifth of the time is for flushing. */
-        if (s->conn) {
-            s->drain_ms = now + worker_random(w) % (drain_ms * 4 / 5 + 1);
-            conn_set_deadline(s->conn, s->drain_ms);
-        }
+        if (s->conn)
+            worker_drain_stream(w, s);
     }
 }
 
@@ -232,6 +235,8 @@ static void shut(struct worker *w) {
     }
     reap(w);
     take_inbox(w); /* tasks that came before the inbox was closed; messages are for nobody */
+    worker_unlisten(w);
+    reap(w);
     if (w->policy)
         w->ops->destroy(w->policy);
     w->policy = NULL;

@@ -65,8 +65,10 @@ struct worker {
     bool stopping;
     struct wheel_timer drain_timer;
 
-    /* What it is doing, for others to see: the time (uv_hrtime) at which the turn began, 0 while it waits. */
+    /* For others to see: since when (uv_hrtime) a script runs without a break, 0 where none does, and what for, a text that stays. */
     _Atomic uint64_t busy_since_ns;
+    _Atomic(const char *) busy_in;
+    uint64_t named_busy_ns; /* the control thread's: the value that it has named in the log */
 
     char scratch[WORKER_SCRATCH];
 };
@@ -102,6 +104,10 @@ void worker_unlisten(struct worker *w);
 
 /* Ends streams over the drain period, then the loop. */
 void worker_drain(struct worker *w, uint64_t drain_ms);
+
+/* Gives a stream that begins while the worker drains its time to end. */
+struct stream;
+void worker_drain_stream(struct worker *w, struct stream *s);
 
 /* Ends the loop as soon as nothing runs; `draining` workers call it through their timers. */
 void worker_stop(struct worker *w);

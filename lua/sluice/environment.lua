@@ -27,6 +27,29 @@ local function checked_setmetatable(object, meta)
   return setmetatable(object, meta)
 end
 
+-- coroutine.* for scripts: whoever resumes a coroutine that has used up the time of its call is stopped with it, however deep they are nested.
+local function make_coroutines(resumed)
+  local coroutines = copy(coroutine)
+  local create, resume, close = coroutine.create, coroutine.resume, coroutine.close
+
+  function coroutines.resume(co, ...) return resumed(resume(co, ...)) end
+
+  function coroutines.close(co) return resumed(close(co)) end
+
+  local function finish(co, ok, ...)
+    if ok then return ... end
+    close(co)
+    error(..., 0)
+  end
+
+  function coroutines.wrap(f)
+    local co = create(f)
+    return function(...) return finish(co, resumed(resume(co, ...))) end
+  end
+
+  return coroutines
+end
+
 local function make_require(env, files, sluice)
   local loaded, loading = { sluice = sluice }, {}
   return function(name)
@@ -60,7 +83,7 @@ function environment.new(core, files, sluice)
   env.string, env.table, env.math, env.utf8 = copy(string), copy(table), copy(math), copy(utf8)
   env.string.dump = nil
   env.os, env.io = copy(os, OS), copy(io, IO)
-  env.coroutine = copy(coroutine)
+  env.coroutine = make_coroutines(core.resumed)
   env.setmetatable = checked_setmetatable
   env.xpcall = core.xpcall
   env.print = core.print

@@ -36,16 +36,24 @@ return function(core)
     end
   end
 
+  -- Names of all policy scripts, in order: all workers load them alike, and tell the same error first.
+  local function script_names(files)
+    local names = {}
+    for file in pairs(files) do
+      if file:find("^[^/]+%.lua$") then names[#names + 1] = file end
+    end
+    table.sort(names)
+    return names
+  end
+
   local function load_scripts(files, env)
     local scripts = {}
-    for file, text in pairs(files) do
-      if file:find("^[^/]+%.lua$") then
-        local chunk, problem = load(text, "@" .. file, "t", env)
-        if not chunk then error(problem, 0) end
-        local script = chunk(file)
-        check_script(file, script)
-        scripts[#scripts + 1] = { file = file, script = script, name = script.name or file:sub(1, -5), priority = script.priority or 0 }
-      end
+    for _, file in ipairs(script_names(files)) do
+      local chunk, problem = load(files[file], "@" .. file, "t", env)
+      if not chunk then error(problem, 0) end
+      local script = chunk(file)
+      check_script(file, script)
+      scripts[#scripts + 1] = { file = file, script = script, name = script.name or file:sub(1, -5), priority = script.priority or 0 }
     end
     table.sort(scripts, function(a, b)
       if a.priority ~= b.priority then return a.priority > b.priority end
@@ -53,6 +61,14 @@ return function(core)
       return a.file < b.file
     end)
     return scripts
+  end
+
+  -- Where a hook is, for what is wrong with its answers.
+  local function place_of(file, hook, files, run)
+    local info = debug.getinfo(run, "S")
+    local source = info.source:sub(2)
+    if info.what == "Lua" and files[source] then return ("%s:%d: %s"):format(source, info.linedefined, hook) end
+    return file .. ": " .. hook
   end
 
   -- Takes the files of a snapshot (name -> text) and the functions that scripts see as `sluice`. Returns a generation: hooks in order and a
@@ -67,7 +83,8 @@ return function(core)
       for hook in pairs(HOOKS) do
         if entry.script[hook] then
           local list = generation[hook]
-          list[#list + 1] = { run = entry.script[hook], where = entry.file .. ": " .. hook }
+          local run = entry.script[hook]
+          list[#list + 1] = { run = run, where = place_of(entry.file, hook, files, run) }
         end
       end
       if entry.script.routes then
@@ -112,6 +129,10 @@ return function(core)
   -- The way of a request: route, on_request hooks, handler. Runs in a coroutine of its own.
   function policy.dispatch(generation, request)
     local method, path = request.method, request.path
+    if path:find("%", 1, true) then
+      path = router.normalize(path)
+      core.set_path(request, path)
+    end
     local route, found = generation.router:match(method, path) -- with a route its parameters, else the methods there are
     if route then core.set_route(request, route.options, found) end
     local hooks = generation.on_request
@@ -153,6 +174,17 @@ return function(core)
     end
   end
 
+  -- A message that a hook has returned.
+  local function check_message(where, message)
+    if type(message.data) ~= "string" then
+      error(("%s: a message's data must be a string, it is a %s"):format(where, type(message.data)), 0)
+    elseif message.event ~= nil and type(message.event) ~= "string" then
+      error(("%s: a message's event must be a string, it is a %s"):format(where, type(message.event)), 0)
+    elseif message.channel ~= nil and type(message.channel) ~= "string" then
+      error(("%s: a message's channel must be a string, it is a %s"):format(where, type(message.channel)), 0)
+    end
+  end
+
   local MESSAGE_FIELDS = { channel = true, event = true, data = true, id = true }
 
   -- A message as hooks see it, from what a script has given.
@@ -183,14 +215,13 @@ return function(core)
     local message = message_of(channel, given)
     for i = 1, #hooks do
       local guard <close> = enter(core.ON_PUBLISH)
-      local answer, reason = hooks[i].run(message, request)
+      -- A copy: nil means unchanged, whatever the hook did to what it was given.
+      local answer, reason = hooks[i].run({ channel = message.channel, event = message.event, data = message.data }, request)
       if answer == false then
         return nil, reason ~= nil and tostring(reason) or "the message is refused", 403
       elseif type(answer) == "table" then
-        if type(answer.data) ~= "string" then
-          error(hooks[i].where .. ": a message's data must be a string, it is a " .. type(answer.data), 0)
-        end
-        message = answer
+        check_message(hooks[i].where, answer)
+        message = { channel = answer.channel or message.channel, event = answer.event, data = answer.data }
       elseif answer ~= nil then
         wrong_return(hooks[i].where, answer)
       end
@@ -200,34 +231,32 @@ return function(core)
 
   -- Shapes a message for one stream. Returns event and data, or nil to skip it.
   function policy.shape(generation, filter, channel, event, data, id, stream)
-    local message = { channel = channel, event = event, data = data, id = id }
     if filter then
       local guard <close> = enter(core.FILTER)
-      if not filter(message, stream) then return nil end
+      if not filter({ channel = channel, event = event, data = data, id = id }, stream) then return nil end
     end
     local hooks = generation.on_message
     for i = 1, #hooks do
       local guard <close> = enter(core.ON_MESSAGE)
-      local answer = hooks[i].run(message, stream)
+      local answer = hooks[i].run({ channel = channel, event = event, data = data, id = id }, stream)
       if answer == false then
         return nil
       elseif type(answer) == "table" then
-        message = answer
+        check_message(hooks[i].where, answer)
+        event, data = answer.event, answer.data
       elseif answer ~= nil then
         wrong_return(hooks[i].where, answer)
       end
     end
-    if type(message.data) ~= "string" then
-      error("on_message: a message's data must be a string, it is a " .. type(message.data), 0)
-    end
-    return message.event, message.data
+    return event, data
   end
 
   function policy.disconnected(generation, stream, reason)
     local hooks = generation.on_disconnect
     for i = 1, #hooks do
       local guard <close> = enter(core.ON_DISCONNECT)
-      hooks[i].run(stream, reason)
+      local answer = hooks[i].run(stream, reason)
+      if answer ~= nil then wrong_return(hooks[i].where, answer) end
     end
   end
 

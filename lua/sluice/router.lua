@@ -22,6 +22,20 @@ local function decode(segment)
   return (segment:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
 end
 
+-- One spelling for each path (RFC 3986, 6.2.2): what need not be encoded is not, the rest has upper case digits. So a hook that looks at
+-- request.path sees what was matched.
+function router.normalize(path)
+  return (path:gsub("%%(%x%x)", function(hex)
+    local char = string.char(tonumber(hex, 16))
+    return char:find("[%w%-%._~]") and char or "%" .. hex:upper()
+  end))
+end
+
+-- A route's path as it comes in requests.
+local function encode(path)
+  return router.normalize((path:gsub("[^%w%-%._~!$&'()*+,;=:@/%%]", function(char) return ("%%%02X"):format(char:byte()) end)))
+end
+
 -- The entry (method -> route) for a path as it was defined.
 local function entry_for(self, path)
   if not path:find("/:", 1, true) then
@@ -64,7 +78,7 @@ local function add(self, file, methods, path, options, handler, stream)
   if type(handler) ~= "function" then
     error(("route '%s': the handler must be a function, not a %s"):format(path, type(handler)), 3)
   end
-  local entry, described = entry_for(self, path), describe(options, path, stream)
+  local entry, described = entry_for(self, encode(path)), describe(options, path, stream)
   for _, method in ipairs(options.methods or methods) do
     if type(method) ~= "string" or not METHODS[method:lower()] or method:upper() ~= method then
       error(("route '%s': methods are upper case names such as GET, not %s"):format(path, tostring(method)), 3)
@@ -94,11 +108,11 @@ local function match_pattern(pattern, segments)
   if #pattern.segments ~= #segments then return nil end
   local params = {}
   for i, segment in ipairs(pattern.segments) do
-    local value = decode(segments[i])
     if segment:sub(1, 1) == ":" then
+      local value = decode(segments[i])
       if value == "" then return nil end
       params[segment:sub(2)] = value
-    elseif segment ~= value then
+    elseif segment ~= segments[i] then
       return nil
     end
   end
@@ -108,10 +122,6 @@ end
 local function find(self, path)
   local methods = self.exact[path]
   if methods then return methods end
-  if path:find("%", 1, true) then
-    methods = self.exact[decode(path)]
-    if methods then return methods end
-  end
   if #self.patterns == 0 then return nil end
   local segments = split(path)
   for _, pattern in ipairs(self.patterns) do
@@ -132,7 +142,8 @@ local function allowed(methods)
   return table.concat(list, ", ")
 end
 
--- Returns the route and its path's parameters; or nil and the methods that the path has as text (nil: no such path). HEAD is answered by an ordinary GET route.
+-- Returns the route and its path's parameters; or nil and the methods that the path has as text (nil: no such path). HEAD is
+-- answered by an ordinary GET route. `path` is normalized.
 function router:match(method, path)
   local methods, params = find(self, path)
   if not methods then

@@ -168,16 +168,16 @@ TEST(the_wire_bytes_are_exact) {
     static const struct {
         const char *event, *data, *wire;
     } CASES[] = {
-        {"", "x", "1f\r\nid: 1700000000123-45\ndata: x\n\n\r\n"},
-        {"", "", "1e\r\nid: 1700000000123-45\ndata: \n\n\r\n"},
-        {"tick", "1", "2b\r\nid: 1700000000123-45\nevent: tick\ndata: 1\n\n\r\n"},
-        {"", "a\nb", "27\r\nid: 1700000000123-45\ndata: a\ndata: b\n\n\r\n"},
-        {"", "a\r\nb", "27\r\nid: 1700000000123-45\ndata: a\ndata: b\n\n\r\n"},
-        {"", "a\rb", "27\r\nid: 1700000000123-45\ndata: a\ndata: b\n\n\r\n"},
-        {"", "a\n\r", "2d\r\nid: 1700000000123-45\ndata: a\ndata: \ndata: \n\n\r\n"},
-        {"", "\n", "25\r\nid: 1700000000123-45\ndata: \ndata: \n\n\r\n"},
-        {"", " a", "20\r\nid: 1700000000123-45\ndata:  a\n\n\r\n"},
-        {" e", "\nid: 1-1", "33\r\nid: 1700000000123-45\nevent:  e\ndata: \ndata: id: 1-1\n\n\r\n"},
+        {"", "x", "1e\r\nid: 1700000000123-45\ndata: x\n\n\r\n"},
+        {"", "", "1d\r\nid: 1700000000123-45\ndata: \n\n\r\n"},
+        {"tick", "1", "2a\r\nid: 1700000000123-45\nevent: tick\ndata: 1\n\n\r\n"},
+        {"", "a\nb", "26\r\nid: 1700000000123-45\ndata: a\ndata: b\n\n\r\n"},
+        {"", "a\r\nb", "26\r\nid: 1700000000123-45\ndata: a\ndata: b\n\n\r\n"},
+        {"", "a\rb", "26\r\nid: 1700000000123-45\ndata: a\ndata: b\n\n\r\n"},
+        {"", "a\n\r", "2c\r\nid: 1700000000123-45\ndata: a\ndata: \ndata: \n\n\r\n"},
+        {"", "\n", "24\r\nid: 1700000000123-45\ndata: \ndata: \n\n\r\n"},
+        {"", " a", "1f\r\nid: 1700000000123-45\ndata:  a\n\n\r\n"},
+        {" e", "\nid: 1-1", "35\r\nid: 1700000000123-45\nevent:  e\ndata: \ndata: id: 1-1\n\n\r\n"},
     };
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         CHECK_NOTE("case %zu", i);

@@ -271,6 +271,28 @@ TEST(an_entry_with_a_key_of_16_bytes_takes_at_most_96) {
     ratelimit_free(limits);
 }
 
+/* --- what an owner holds ------------------------------------------------------------------------- */
+
+TEST(a_list_of_holds_gives_all_back_once) {
+    struct ratelimit *limits = ratelimit_new(10);
+    REQUIRE(limits != NULL);
+    struct ratelimit_hold *holds = NULL;
+    static const char *const KEYS_HELD[] = {"a", "a", "b"};
+    for (size_t i = 0; i < 3; i++) {
+        struct ratelimit_entry *entry;
+        CHECK(take(limits, KEYS_HELD[i], &TWO_OPEN, 1, &entry).allowed);
+        CHECK_EQ_INT(ratelimit_hold_push(&holds, entry), 0);
+    }
+    CHECK(!take(limits, "a", &TWO_OPEN, 1, NULL).allowed);
+    struct ratelimit_hold *moved = holds;
+    ratelimit_hold_clear(&moved, limits);
+    CHECK(moved == NULL);
+    CHECK_EQ_INT(take(limits, "a", &TWO_OPEN, 1, NULL).open, 1);
+    CHECK_EQ_INT(take(limits, "b", &TWO_OPEN, 1, NULL).open, 1);
+    ratelimit_hold_clear(&moved, limits);
+    ratelimit_free(limits);
+}
+
 /* --- threads ------------------------------------------------------------------------------------ */
 
 enum { THREADS = 4, ROUNDS = 3000 };

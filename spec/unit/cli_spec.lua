@@ -56,8 +56,14 @@ describe("sluice: wrong use", function()
     { {}, "no command" },
     { { "--nonsense" }, "unknown flag --nonsense" },
     { { "sreve" }, 'unknown command "sreve"; did you mean serve?' },
-    { { "tokens" }, 'unknown command "tokens" (see sluice --help)' },
-    { { "token" }, "unknown command" },
+    { { "frobnicate" }, 'unknown command "frobnicate" (see sluice --help)' },
+    { { "tokens" }, "did you mean token?" },
+    { { "token", "news" }, 'unexpected argument "news"' },
+    { { "token", "--exp", "soon" }, 'flag --exp: expected a number of seconds, or never, got "soon"' },
+    { { "token", "--subscribe", "a,,b" }, 'flag --subscribe: expected channels, or prefixes with * at their end' },
+    { { "token", "--publish=a*b" }, "flag --publish: expected channels" },
+    { { "token", "--algorithm", "none" }, "flag --algorithm: expected \"HS256\"" },
+    { { "token", "--listen", "127.0.0.1:0" }, "unknown flag --listen" },
     { { "listen", "http://a" }, "unknown command" },
     { { "tap", "http://a" }, "unknown command" },
     { { "help", "nonsense" }, "unknown command" },
@@ -105,7 +111,7 @@ describe("sluice: help and version", function()
     end)
   end
 
-  for _, name in ipairs({ "serve", "check", "init", "publish" }) do
+  for _, name in ipairs({ "serve", "check", "init", "publish", "token" }) do
     it(("sluice %s --help says how it is used, whatever else is given"):format(name), function()
       for _, words in ipairs({
         { name, "--help" }, { "--help", name }, { name, "-h" }, { "help", name }, { name, "--help", "a", "b", "c", "d" },
@@ -437,6 +443,96 @@ describe("sluice publish", function()
     local status, _, err = run({ "publish", "http://a", "c", "d" }, { core = answering(OK_ANSWER), broken_output = true })
     assert.equal(1, status)
     assert.equal("sluice: cannot write to standard output\n", err)
+  end)
+end)
+
+describe("sluice token", function()
+  local signed
+
+  local function signing(token, message)
+    return fake_core({
+      json = { array = function(list) return list end },
+      token_sign = function(key, algorithm, claims)
+        signed = { key = key, algorithm = algorithm, claims = claims }
+        return token, message
+      end,
+    })
+  end
+
+  local function token_of(words, env)
+    signed = nil
+    return run({ "token", table.unpack(words) }, { core = signing("t.o.k"), env = env })
+  end
+
+  it("prints a token of an hour that says nothing about channels", function()
+    local before = os.time()
+    local status, out, err = token_of({ "--key", "a secret" })
+    assert.equal("", err)
+    assert.equal(0, status)
+    assert.equal("t.o.k\n", out)
+    assert.equal("a secret", signed.key)
+    assert.equal("HS256", signed.algorithm)
+    local claims = signed.claims
+    assert.is_true(claims.iat >= before and claims.iat <= os.time())
+    assert.same({ iat = claims.iat, exp = claims.iat + 3600 }, claims)
+    assert.equal("integer", math.type(claims.exp))
+  end)
+
+  it("says who, for which channels, and until when", function()
+    token_of({ "--key=k", "--sub", "ann", "--subscribe", "news, user.42.*", "--subscribe=a", "--publish", "news", "--admin", "--exp", "-60" })
+    local claims = signed.claims
+    assert.equal("ann", claims.sub)
+    assert.equal(claims.iat - 60, claims.exp)
+    assert.same({ subscribe = { "news", "user.42.*", "a" }, publish = { "news" }, admin = true }, claims.sluice)
+    token_of({ "--key=k", "--admin", "--exp=never" })
+    assert.same({ iat = signed.claims.iat, sluice = { admin = true } }, signed.claims)
+    token_of({ "--key=k", "--exp=0.5" })
+    assert.equal(signed.claims.iat + 0.5, signed.claims.exp)
+  end)
+
+  it("takes key, algorithm, issuer and audience from the configuration, whatever that would listen on", function()
+    local folder = process.temp_dir()
+    process.write_file(folder .. "/key", "from a file\n")
+    process.write_file(folder .. "/conf.lua", 'return { listen = "0.0.0.0:1", jwt = { key_file = "key", algorithms = { "HS512", "HS256" }, '
+      .. 'issuer = "me", audience = "you" } }')
+    token_of({ "--config", folder .. "/conf.lua" })
+    assert.equal("from a file", signed.key)
+    assert.equal("HS512", signed.algorithm)
+    assert.equal("me", signed.claims.iss)
+    assert.equal("you", signed.claims.aud)
+    token_of({ "--config", folder .. "/conf.lua", "--key", "k", "--algorithm", "HS256", "--set", "jwt.issuer=other" })
+    assert.equal("k", signed.key)
+    assert.equal("HS256", signed.algorithm)
+    assert.equal("other", signed.claims.iss)
+    token_of({}, { JWT_SECRET = "from the environment" })
+    assert.equal("from the environment", signed.key)
+  end)
+
+  local REFUSED = {
+    { {}, nil, "no key to sign with: set JWT_SECRET, or give --key" },
+    { { "--key", "" }, nil, "no key to sign with" },
+    { {}, { JWT_SECRET = "" }, "JWT_SECRET" },
+    { { "--set", "jwt.key_file=/nowhere/key" }, nil, "jwt.key_file: cannot read /nowhere/key" },
+    { { "--config", "/nowhere/conf.lua" }, nil, "cannot read /nowhere/conf.lua" },
+    { { "--set", "jwt.kee=a secret" }, nil, "jwt.kee = (not shown): unknown key" },
+  }
+  for _, case in ipairs(REFUSED) do
+    it(("exits 1: %s"):format(case[3]), function()
+      local status, out, err = token_of(case[1], case[2])
+      assert.equal(1, status)
+      assert.equal("", out)
+      is_one_line(err)
+      contains(err, case[3])
+      assert.is_nil(err:find("a secret", 1, true))
+      assert.is_nil(signed)
+    end)
+  end
+
+  it("exits 1 with what is wrong with the key", function()
+    local status, out, err = run({ "token", "--key", "k" }, { core = signing(nil, "HS256 needs a shared secret, and the key is an RSA key") })
+    assert.equal(1, status)
+    assert.equal("", out)
+    assert.equal("sluice: token: HS256 needs a shared secret, and the key is an RSA key\n", err)
   end)
 end)
 

@@ -35,19 +35,28 @@ function options.notes()
     environment_names(), document.help())
 end
 
--- Resolves the configuration that `given` (see sluice.cli.args) asks for. Returns it, or nil and a message.
-function options.resolve(context, given)
+-- Returns the flag of that name, for a command that has some of them.
+function options.flag(name)
+  for _, flag in ipairs(options.flags) do
+    if flag.name == name then return flag end
+  end
+  return nil
+end
+
+-- Resolves the configuration that `given` (see sluice.cli.args) asks for; flags that are a command's own do not count. `loose` as for
+-- config.load. Returns it, or nil and a message.
+function options.resolve(context, given, loose)
   local set = {}
   for _, flag in ipairs(given.list) do
     local name, text = flag[1], flag[2]
     if name == "set" then
       local key, value = text:match("^([^=]+)=(.*)$")
       set[#set + 1] = { key, value, "--set" }
-    elseif name ~= "config" then
+    elseif name ~= "config" and options.flag(name) then
       set[#set + 1] = { name, text == true and "true" or text, "--" .. name }
     end
   end
-  return config.load({ file = given.config, env = context.getenv, set = set, cores = context.core().cores })
+  return config.load({ file = given.config, env = context.getenv, set = set, cores = context.core().cores, loose = loose })
 end
 
 return options

@@ -206,7 +206,8 @@ KINDS.list = {
 
 local PATTERN_EXPECTED = "a channel, or a prefix with * at its end (1 to 200 bytes of UTF-8, no control characters)"
 
-local function is_pattern(text)
+-- True for a channel's name, or a prefix with * at its end.
+function kinds.is_pattern(text)
   if type(text) ~= "string" or text == "" then return false end
   local prefix = text:gsub("%*$", "")
   return #prefix <= 200 and not prefix:find("[%c*]") and utf8.len(prefix) ~= nil
@@ -215,7 +216,7 @@ end
 -- Checks one rule of `channels`: a table of the members of the row.
 local function check_rule(row, pattern, rule)
   local path = ("[%s]"):format(kinds.show(pattern))
-  if not is_pattern(pattern) then return nil, { path = path, value = pattern, expected = PATTERN_EXPECTED } end
+  if not kinds.is_pattern(pattern) then return nil, { path = path, value = pattern, expected = PATTERN_EXPECTED } end
   if type(rule) ~= "table" then
     return nil, { path = path, value = rule, expected = "a table such as { slow = \"conflate\", messages = 100 }" }
   end

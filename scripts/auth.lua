@@ -1,0 +1,116 @@
+-- SPDX-License-Identifier: MIT
+-- Who may: verifies the token of each request, and holds streams and publishers to the channels that it covers. Routes with { auth = false } are
+-- open to all. Without a key (jwt.key, jwt.key_file) everything is, and tokens are ignored. doc/auth.md tells it from the outside.
+--
+-- Other scripts find here what a token says: request.user (its `sub`), request.claims (all of it); request.expires (its `exp`) ends the stream.
+
+if not sluice.jwt.has_key then return { name = "auth", priority = 800 } end
+
+local CHALLENGE = 'Bearer realm="sluice"' -- RFC 6750, 3
+local MAX_USER_BYTES = 256
+local ON_EVERY_STREAM = "sluice.all"
+local RESERVED = "^sluice%."
+
+local cookie = sluice.config.jwt.cookie
+
+-- The token that a request carries: the header wins over the query, the query over the cookie. Returns nil where there is none, with what is
+-- wrong where it cannot be told which.
+local function find_token(request)
+  local scheme, credentials = (request:header("Authorization") or ""):match("^(%S+) +(.+)$")
+  if scheme and scheme:lower() == "bearer" then return credentials end
+  local given = request:query_all("token")
+  if #given > 1 then return nil, "the query has more than one token" end
+  if given[1] and given[1] ~= "" then return given[1] end
+  local kept = cookie and request:cookie(cookie)
+  return kept ~= "" and kept or nil
+end
+
+local function is_list_of_names(list)
+  if list == nil then return true end
+  if type(list) ~= "table" then return false end
+  for key, name in pairs(list) do
+    if math.type(key) ~= "integer" or type(name) ~= "string" then return false end
+  end
+  return true
+end
+
+-- What is wrong with the claims that are ours; nil where nothing is. What is not understood must not be taken for a permission.
+local function problem_with(claims)
+  local user, rights = claims.sub, claims.sluice
+  if user ~= nil and (type(user) ~= "string" or #user > MAX_USER_BYTES or user:find("%c")) then
+    return ("the claim sub must be a string of at most %d bytes without control characters"):format(MAX_USER_BYTES)
+  end
+  if rights == nil then return nil end
+  if type(rights) ~= "table" then return "the claim sluice must be an object" end
+  for _, name in ipairs({ "subscribe", "publish" }) do
+    if not is_list_of_names(rights[name]) then return "the claim sluice." .. name .. " must be a list of channels" end
+  end
+  if rights.admin ~= nil and type(rights.admin) ~= "boolean" then return "the claim sluice.admin must be true or false" end
+  return nil
+end
+
+-- Returns the claims of a request's good token; or nil, and what is wrong with the token where there is one.
+local function identify(request)
+  local token, problem = find_token(request)
+  if not token then return nil, problem end
+  local claims, reason = sluice.jwt.verify(token)
+  if not claims then return nil, reason end
+  problem = problem_with(claims)
+  if problem then return nil, problem end
+  return claims
+end
+
+local function is_open(request)
+  local options = request.options
+  return options ~= nil and options.auth == false
+end
+
+-- Whether a list of a claim covers a channel: by its name, or by a prefix that ends in "*". Reserved channels are never meant by a prefix.
+local function covers(list, channel)
+  for _, pattern in ipairs(list or {}) do
+    if pattern == channel then return true end
+    local prefix = pattern:match("^(.*)%*$")
+    if prefix and channel:sub(1, #prefix) == prefix and not channel:find(RESERVED) then return true end
+  end
+  return false
+end
+
+return {
+  name = "auth",
+  priority = 800,
+
+  on_request = function(request)
+    if request.method == "OPTIONS" then return end
+    local claims, problem = identify(request)
+    if claims then
+      request.claims = claims
+      if claims.sub and claims.sub ~= "" then request.user = claims.sub end
+    end
+    if is_open(request) then return end
+    if claims then
+      request.expires = claims.exp
+      return
+    end
+    local challenge = CHALLENGE
+    if problem then challenge = ('%s, error="invalid_token", error_description="%s"'):format(CHALLENGE, problem) end
+    return sluice.reject(401, problem or "missing token", { ["WWW-Authenticate"] = challenge })
+  end,
+
+  on_subscribe = function(stream, channel)
+    if channel == ON_EVERY_STREAM then return end
+    local request = stream.request
+    if not request then return false, "the stream's handler has ended, and with it what its token allowed" end
+    if is_open(request) then return end
+    local claims = request.claims
+    if not claims then return false, "no token allows to subscribe" end
+    if claims.sluice == nil or covers(claims.sluice.subscribe, channel) then return end
+    return false, ("the token does not allow to subscribe to '%s'"):format(channel)
+  end,
+
+  on_publish = function(message, request)
+    if not request or is_open(request) then return end -- the server's own, or the business of an open route
+    local claims = request.claims
+    if claims and claims.sluice and covers(claims.sluice.publish, message.channel) then return end
+    return false, "the token does not allow to publish to this channel"
+  end,
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+#include "check.h"
+#include "check_random.h"
+
+#include <stdlib.h>
+
+#include "../../core/json.h"
+#include "../../core/log.c"
+
+enum { LINE_MAX_BYTES = 16 * 1024 };
+
+static char line[LINE_MAX_BYTES + 1];
+static size_t line_len;
+static int lines;
+
+static void sink(void *context, const char *text, size_t len) {
+    (void)context;
+    lines++;
+    line_len = len;
+    if (len > LINE_MAX_BYTES)
+        abort();
+    memcpy(line, text, len);
+    line[len] = '\0';
+}
+
+static struct log make(enum log_format format) {
+    struct log log;
+    log_init(&log);
+    atomic_store(&log.level, LOG_DEBUG);
+    atomic_store(&log.format, format);
+    log.sink = sink;
+    lines = 0;
+    line[0] = '\0';
+    return log;
+}
+
+/* Reads the record as JSON. Returns its message, or NULL where it is none. */
+static const char *json_message(struct buf *out) {
+    struct json_reader r;
+    struct json_value value;
+    struct slice key;
+    int members = 0;
+    out->len = 0;
+    if (line_len == 0 || line[line_len - 1] != '\n')
+        return NULL;
+    json_open(&r, slice_make(line, line_len));
+    if (json_enter(&r, &value) != 0 || value.type != JSON_OBJECT)
+        return NULL;
+    for (bool first = true; json_next(&r, true, first, &key) == 1; first = false) {
+        if (json_read(&r, &value) != 0)
+            return NULL;
+        if (slice_is(key, "\"message\""))
+            json_unescape(value.text, out);
+        members++;
+    }
+    buf_append_char(out, '\0');
+    return json_close(&r) == 0 && members == 4 ? out->data : NULL;
+}
+
+TEST(a_text_record_has_time_level_area_and_text) {
+    struct log log = make(LOG_TEXT);
+    log_write(&log, LOG_WARN, "http", "%s is %d", "it", 5);
+    CHECK_EQ_INT(lines, 1);
+    CHECK_EQ_INT(line_len, strlen(line));
+    CHECK_EQ_INT(strspn(line, "0123456789-T:.Z"), 24);
+    CHECK_EQ_STR(line + 24, " warn http: it is 5\n");
+}
+
+TEST(what_is_below_the_level_is_not_written) {
+    struct log log = make(LOG_TEXT);
+    for (int level = LOG_DEBUG; level <= LOG_ERROR; level++) {
+        atomic_store(&log.level, level);
+        lines = 0;
+        for (int at = LOG_DEBUG; at <= LOG_ERROR; at++) {
+            log_write(&log, (enum log_level)at, "a", "x");
+            CHECK(log_enabled(&log, (enum log_level)at) == (at >= level));
+        }
+        CHECK_EQ_INT(lines, LOG_ERROR - level + 1);
+    }
+}
+
+TEST(levels_are_read_by_name) {
+    CHECK_EQ_INT(log_level_parse("debug"), LOG_DEBUG);
+    CHECK_EQ_INT(log_level_parse("info"), LOG_INFO);
+    CHECK_EQ_INT(log_level_parse("warn"), LOG_WARN);
+    CHECK_EQ_INT(log_level_parse("error"), LOG_ERROR);
+    CHECK_EQ_INT(log_level_parse("Error"), -EINVAL);
+    CHECK_EQ_INT(log_level_parse(""), -EINVAL);
+    CHECK_EQ_INT(log_level_parse("warning"), -EINVAL);
+}
+
+TEST(a_record_is_one_line_whatever_is_in_it) {
+    struct log log = make(LOG_TEXT);
+    log_write(&log, LOG_INFO, "a", "%s", "one\ntwo\r\n\tthree\x1b[31m\x7f\x01 \"q\" \\");
+    CHECK_EQ_STR(line + 24, " info a: one\\ntwo\\r\\n\\tthree\\x1b[31m\\x7f\\x01 \"q\" \\\n");
+}
+
+TEST(json_records_are_json) {
+    struct log log = make(LOG_JSON);
+    struct buf message = {0};
+    log_write(&log, LOG_ERROR, "policy", "%s", "say \"hi\" \\ \n\r\t\x01\x7f caf\xc3\xa9 \xf0\x9f\x98\x80");
+    CHECK_EQ_STR(json_message(&message), "say \"hi\" \\ \n\r\t\x01\x7f caf\xc3\xa9 \xf0\x9f\x98\x80");
+    CHECK(strstr(line, "\"level\":\"error\",\"area\":\"policy\",\"message\":\"") != NULL);
+    buf_deinit(&message);
+}
+
+/* Text of any bytes: what came from a client, or the middle of a character that was cut. */
+TEST(json_records_are_json_for_any_bytes) {
+    static const unsigned char BYTES[] = {'a', '"', '\\', '\n', 1, 0x7f, 0x80, 0xc3, 0xa9, 0xe2, 0x82, 0xac, 0xed, 0xa0, 0xf0, 0x9f, 0x98, 0xff};
+    struct log log = make(LOG_JSON);
+    struct buf message = {0};
+    struct check_random r = check_random_of(9);
+    for (int i = 0; i < 2000; i++) {
+        char text[60];
+        size_t len = check_random_below(&r, sizeof text);
+        for (size_t j = 0; j < len; j++)
+            text[j] = (char)BYTES[check_random_below(&r, sizeof BYTES)];
+        text[len < sizeof text ? len : sizeof text - 1] = '\0';
+        log_write(&log, LOG_ERROR, "policy", "%s", text);
+        CHECK_NOTE("round %d", i);
+        REQUIRE(json_message(&message) != NULL);
+    }
+    buf_deinit(&message);
+}
+
+/* Fills a record with `fill`, behind `lead` bytes; checks that it is bounded, one line, and says that it was cut. */
+static void check_cut(enum log_format format, const char *fill, size_t lead) {
+    static char text[20000];
+    struct buf message = {0};
+    size_t step = strlen(fill), len = lead;
+    memset(text, 'l', lead);
+    for (; len + step < sizeof text; len += step)
+        memcpy(text + len, fill, step);
+    text[len] = '\0';
+    struct log log = make(format);
+    log_write(&log, LOG_INFO, "a", "%s", text);
+    CHECK_EQ_INT(lines, 1);
+    CHECK(line_len <= LOG_LINE_BYTES);
+    CHECK_EQ_INT(strlen(line), line_len);
+    CHECK(strchr(line, '\n') == line + line_len - 1);
+    if (format == LOG_JSON) {
+        const char *read = json_message(&message);
+        CHECK(read != NULL);
+        CHECK(read && strlen(read) > 1000 && strcmp(read + strlen(read) - 3, "...") == 0);
+    } else {
+        CHECK_EQ_STR(line + line_len - 4, "...\n");
+    }
+    buf_deinit(&message);
+}
+
+TEST(a_record_that_is_too_long_is_cut_and_says_so) {
+    static const char *const FILLS[] = {"x", "\n", "\x01", "\"", "\\", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\x7f"};
+    for (size_t i = 0; i < sizeof FILLS / sizeof *FILLS; i++) {
+        for (size_t lead = 0; lead < 8; lead++) {
+            CHECK_NOTE("fill %zu, lead %zu, text", i, lead);
+            check_cut(LOG_TEXT, FILLS[i], lead);
+            CHECK_NOTE("fill %zu, lead %zu, JSON", i, lead);
+            check_cut(LOG_JSON, FILLS[i], lead);
+        }
+    }
+}
+
+TEST(a_record_that_just_fits_is_whole) {
+    static char text[LOG_TEXT_BYTES];
+    struct log log = make(LOG_TEXT);
+    memset(text, 'x', sizeof text - 1);
+    log_write(&log, LOG_INFO, "a", "%s", text);
+    CHECK_EQ_INT(strspn(line + 33, "x"), sizeof text - 1);
+    CHECK(strstr(line, "...") == NULL);
+}
+
+CHECK_MAIN()
