@@ -2,5 +2,5 @@
 -- The quickstart's configuration. Relative paths are relative to this file; doc/reference.md has all keys.
 return {
   listen = "127.0.0.1:8080",
-  scripts = "scripts", -- replaces the default policy whole
+  scripts = "scripts", -- the default policy (links) and the scripts of this example
 }

@@ -13,7 +13,7 @@ end
 -- A copy of the quickstart that may be changed.
 local function copy_quickstart()
   local folder = process.temp_dir() .. "/quickstart"
-  assert(os.execute(("cp -r %s %s"):format(process.quote(QUICKSTART), process.quote(folder))))
+  assert(os.execute(("cp -rL %s %s"):format(process.quote(QUICKSTART), process.quote(folder))))
   return folder
 end
 
