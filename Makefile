@@ -6,12 +6,13 @@
 
 PREFIX ?= /usr/local
 CONFIG ?= examples/quickstart/sluice.conf.lua
+BENCH ?= quick
 FUZZ_SECONDS ?= 60
 TEST_FUZZ_SECONDS ?= 5
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all dev deps deps-build deps-test serve test lint asan tsan fuzz install format clean
+.PHONY: all dev deps deps-build deps-test serve test lint asan tsan fuzz soak bench install format clean
 
 all:
 	@cmake/build.sh release core
@@ -45,6 +46,16 @@ asan tsan: deps-test
 
 fuzz: deps-test
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) spec/run fuzz
+
+# BENCH is quick or full, then what cases (see bench/run.lua --help).
+bench: deps
+	@cmake/build.sh release core bench_load bench_floor
+	@lua5.4 bench/run.lua $(BENCH)
+
+# SOAK="--connections 20000 ..." makes it shorter; spec/soak/soak.lua tells the flags.
+soak: deps-test
+	@cmake/build.sh release core
+	@LUA_PATH="./lua/?.lua;./lua/?/init.lua;./?.lua;;" lua5.4 spec/soak/soak.lua $(SOAK)
 
 # DESTDIR is honoured, for packagers.
 install: all

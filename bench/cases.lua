@@ -7,11 +7,10 @@
 --   arguments  of the load generator
 --   servers    names from bench/servers.lua
 --   scenes     { { what it is given, title }, ... }
---   runs       where they are not the level's
 --   address_each  each client has its own address, where each has its own token
 
 local LEVELS = {
-  quick = { runs = 3, seconds = 0.25, crowds = { 100, 1000, 10000 }, sizes = { 128 }, replay_clients = 200, idle_clients = 2000,
+  quick = { runs = 2, seconds = 0.25, crowds = { 100, 1000, 10000 }, sizes = { 128 }, replay_clients = 200, idle_clients = 2000,
     connects = 4000 },
   full = { runs = 5, seconds = 1, crowds = { 100, 1000, 10000, 18000 }, sizes = { 128, 1024, 16384 }, replay_clients = 1000,
     idle_clients = 10000, connects = 20000 },
@@ -105,7 +104,6 @@ local function cases(name)
     name = "memory", title = "memory", clients = level.idle_clients, address_each = true,
     arguments = { "--subscribers", level.idle_clients }, servers = { "floor", "sluice", OWN_TOKENS, "nchan" },
     scenes = { { "memory", thousands(level.idle_clients) .. " idle subscribers" } },
-    runs = name == "full" and 5 or 1,
   })
   return level, list
 end

@@ -6,14 +6,15 @@ local USAGE = [[
 usage: bench/run.lua [quick|full] [--runs N] [--json FILE] [CASE]...
 
   quick  in less than three minutes, to see where one stands; full in less than forty, for figures to quote
-  CASE   only cases whose name begins with this, such as fan-1000 or memory
+  CASE   only these: fan (or one crowd, as fan-1000), channels, workers, on-message, stuck, replay, publish, connect, memory
   FILE   takes all results (build/bench/quick.json or full.json)
 ]]
 
 local cjson = require("cjson")
+local lfs = require("lfs")
 
-local ROOT = (arg[0]:match("^(.*)/") or ".") .. "/.."
-package.path = ROOT .. "/?.lua;" .. package.path
+assert(lfs.chdir((arg[0]:match("^(.*)/") or ".") .. "/.."))
+package.path = "./?.lua;" .. package.path
 
 local cases = require("bench.cases")
 local process = require("spec.support.process")
@@ -60,7 +61,7 @@ local function machine()
     cores = cores(),
     kernel = line_of("uname -srm"),
     lua = line_of("lua5.4 -v"),
-    nginx = line_of("/usr/sbin/nginx -v 2>&1"),
+    nginx = line_of("(/usr/sbin/nginx -v 2>&1)"),
     nchan = line_of("dpkg-query -W -f '${Version}' libnginx-mod-nchan"),
     libuv = line_of("pkg-config --modversion libuv"),
     compiler = line_of("cc --version"),
@@ -113,7 +114,7 @@ end
 
 local function chosen(case, wanted)
   for _, name in ipairs(wanted) do
-    if case.name:sub(1, #name) == name then
+    if case.name == name or case.name:sub(1, #name + 1) == name .. "-" then
       return true
     end
   end
@@ -228,7 +229,7 @@ local function parse(words)
   return options
 end
 
-local function connections_missed(options, list)
+local function wanted_cases(options, list)
   local kept = {}
   for _, case in ipairs(list) do
     if chosen(case, options.wanted) then
@@ -249,7 +250,7 @@ end
 local function main()
   local options = parse(arg)
   local level, list = cases(options.level)
-  local to_run = connections_missed(options, list)
+  local to_run = wanted_cases(options, list)
   local build = os.getenv("SLUICE_BUILD") or "build/release"
   local context = { build = build, files = files_limit(), server_core = 0, load_core = cores() > 1 and 1 or 0 }
   context.missing = find_missing(to_run)
@@ -265,7 +266,7 @@ local function main()
 
   local rows, failures, began = {}, {}, socket.gettime()
   for _, case in ipairs(to_run) do
-    run_case(context, case, options.runs or case.runs or level.runs, rows, failures)
+    run_case(context, case, options.runs or level.runs, rows, failures)
   end
   report.complete(rows)
   local goals = report.goals(rows)

@@ -64,7 +64,7 @@ static bool parse_hop(struct slice hop, struct address *out) {
     }
     const char *colon = hop.len ? memchr(hop.ptr, ':', hop.len) : NULL;
     size_t len = colon ? (size_t)(colon - hop.ptr) : hop.len;
-    if (colon && is_port(slice_make(colon, hop.len - len)) && memchr(hop.ptr, '.', len))
+    if (colon && is_port(slice_make(colon, hop.len - len))) /* the first colon: IPv6 has two at least */
         hop.len = len;
     return address_parse(hop, out);
 }
@@ -82,7 +82,8 @@ static struct slice take_last(struct slice *list) {
     return slice_make(list->ptr + start, end - start);
 }
 
-struct address address_of_client(const struct address *peer, struct slice forwarded, const struct address *trusted, size_t count) {
+struct address address_of_client(const struct address *peer, struct slice forwarded, const struct address *trusted,
+                                 size_t count) {
     struct address client = *peer;
     while (forwarded.len > 0 && address_is_one_of(&client, trusted, count) && parse_hop(take_last(&forwarded), &client))
         ;

@@ -24,6 +24,7 @@ bool address_is_one_of(const struct address *a, const struct address *list, size
 /* The client of a request that came from `peer` with the value `forwarded` of X-Forwarded-For (may be empty): the right-most address that is not
  * `trusted`, `peer` itself counted as the last. Each hop is only as good as the one that wrote it, so the walk ends at what is no address too; the last good one
  * is the answer then. An entry may have a port (`a.b.c.d:port`, `[v6]:port`). */
-struct address address_of_client(const struct address *peer, struct slice forwarded, const struct address *trusted, size_t count);
+struct address address_of_client(const struct address *peer, struct slice forwarded, const struct address *trusted,
+                                 size_t count);
 
 #endif

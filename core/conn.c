@@ -322,15 +322,6 @@ static void flush(struct conn *c) {
 
 /* --- requests ----------------------------------------------------------------------------------- */
 
-/* An answer to something that never became a request. Nothing further is read as one. */
-static void fail_request(struct conn *c, int status, const char *text) {
-    c->no_more_requests = true;
-    metrics_add(&c->worker->metrics, requests, 1);
-    struct exchange *x = c->exchange;
-    x->request.keep_alive = false;
-    exchange_fail(x, status, text);
-}
-
 static void take_request(struct conn *c) {
     struct worker *w = c->worker;
     struct exchange *x = c->exchange;
@@ -341,6 +332,22 @@ static void take_request(struct conn *c) {
         c->no_more_requests = true;
     conn_set_deadline(c, 0);
     w->ops->request(w->policy, x);
+}
+
+/* An answer to what cannot be a request. Nothing further is read as one. Where it is known what was asked, the policy gives the answer, with the fields that it wants on all. */
+static void fail_request(struct conn *c, int status, const char *text) {
+    struct exchange *x = c->exchange;
+    x->request.keep_alive = false;
+    if (http_request_head_done(&x->request) && status < 500) {
+        buf_clear(&x->request.body);
+        x->refused = status;
+        x->refused_text = text;
+        take_request(c);
+        return;
+    }
+    c->no_more_requests = true;
+    metrics_add(&c->worker->metrics, requests, 1);
+    exchange_fail(x, status, text);
 }
 
 static bool may_read_request(const struct conn *c) {

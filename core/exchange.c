@@ -38,6 +38,7 @@ struct exchange *exchange_new(struct worker *w, struct conn *conn) {
     x->stream = NULL;
     x->task = NULL;
     x->holds = NULL;
+    x->refused = 0;
     buf_clear(&x->fields);
     buf_clear(&x->user);
     snprintf(x->id, sizeof x->id, "%016llx", (unsigned long long)worker_random(w));

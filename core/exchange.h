@@ -22,8 +22,10 @@ struct exchange {
     bool handling; /* the policy has it */
     bool answered; /* a response or a stream's head went out */
     struct stream *stream; /* the stream it became, begun or not */
-    struct buf user;       /* who the policy says it is; empty: nobody */
+    struct buf user;       /* who the policy says it is, where has_user; a NUL that is not counted follows */
     bool has_user;
+    int refused;                  /* the status by which the request was refused already, or 0: no handler may have it */
+    const char *refused_text;     /* a static sentence */
     struct ratelimit_hold *holds; /* what its limits count as open until it is over; a stream takes them over when it begins */
     double expires; /* seconds since 1970 at which the stream it becomes ends, jwt.leeway not added; infinite: never */
     void *task; /* the policy's */

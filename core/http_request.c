@@ -362,6 +362,7 @@ static bool check_head(struct http_request *r, const struct facts *f) {
         return refuse(r, 501, "unknown transfer coding");
     if (!read_target(r))
         return false;
+    r->parser->head_done = true; /* it is clear what is asked and by whom, also where the answer is no */
     if (f->length > r->parser->scan.limits.body_bytes)
         return refuse(r, 413, "the request body is too large");
     if (f->content_coded)

@@ -22,7 +22,8 @@ enum http_result {
     HTTP_CONTINUE, /* the head is complete, a body follows and the client waits for "100 Continue";
                     * said once; feeding on is allowed at any time */
     HTTP_DONE,     /* the request is complete; what was not consumed belongs to the next one */
-    HTTP_FAILED    /* refused: `status` and `reason` say why; the connection must close after the answer */
+    HTTP_FAILED    /* refused: `status` and `reason` say why; the connection must close after the answer. Where
+                    * http_request_head_done, what was asked can be read as after HTTP_CONTINUE */
 };
 
 enum http_method {

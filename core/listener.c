@@ -18,7 +18,7 @@ enum {
     LISTENER_NOTSENT = 16 * 1024, /* what the kernel may hold unsent for one client: slow ones show early */
     ACCEPT_BATCH = 64,
     ACCEPT_PAUSE_MS = 100,
-    ACCEPT_EXTRA = 64 /* connections over the limit that are still read */
+    ACCEPT_LOG_MS = 10000 /* between two lines in the log about the same trouble */
 };
 
 int listener_resolve(const char *host, unsigned port, struct listen_address *out, char error[LISTENER_ERROR_BYTES]) {
@@ -116,11 +116,15 @@ static void unpause(struct wheel_timer *timer, uint64_t now_ms) {
 
 /* Out of descriptors or memory: what waits in the backlog keeps waiting, and the loop does not spin. */
 static void pause_listener(struct worker *w, int code) {
-    log_write(w->log, LOG_WARN, "listen", "cannot accept connections: %s; trying again in %d ms (is ulimit -n too low?)", strerror(code),
-              ACCEPT_PAUSE_MS);
+    uint64_t now = worker_now(w);
+    if (!w->pause_told_ms || now - w->pause_told_ms >= ACCEPT_LOG_MS) {
+        w->pause_told_ms = now;
+        log_write(w->log, LOG_WARN, "listen", "cannot accept connections: %s; trying again every %d ms (is ulimit -n too low?)", strerror(code),
+                  ACCEPT_PAUSE_MS);
+    }
     poller_want(&w->poller, &w->listener, 0);
     wheel_timer_init(&w->listener_pause, unpause);
-    wheel_set(&w->wheel, &w->listener_pause, worker_now(w) + ACCEPT_PAUSE_MS);
+    wheel_set(&w->wheel, &w->listener_pause, now + ACCEPT_PAUSE_MS);
 }
 
 static bool is_fatal(int code) {
@@ -142,7 +146,9 @@ void listener_ready(struct io *io, unsigned events) {
             return;
         }
         size_t open = atomic_load(&w->server->connections);
-        if (open >= w->config->max_connections + ACCEPT_EXTRA) {
+        if (open >= w->config->max_connections)
+            server_sweep(w->server, worker_now(w));
+        if (open >= w->config->max_connections + SERVER_EXTRA) {
             metrics_add(&w->metrics, connections_refused, 1);
             close(fd);
             continue;

@@ -16,7 +16,7 @@ enum { THE_KEYS = 1 /* a server's keys never change while it runs */ };
 
 /* What scripts see of a verdict. */
 static const char *const KINDS[] = {
-    [TOKEN_MALFORMED] = "malformed", [TOKEN_FORGED] = "forged",      [TOKEN_EXPIRED] = "expired",
+    [TOKEN_MALFORMED] = "malformed", [TOKEN_FORGED] = "forged",     [TOKEN_EXPIRED] = "expired",
     [TOKEN_EARLY] = "early",         [TOKEN_WRONG_CLAIM] = "claim",
 };
 
@@ -76,7 +76,8 @@ static void take_option(lua_State *L, const char *function, bool signing, const 
         take_algorithms(L, function, o);
     } else if (!signing && strcmp(name, "leeway") == 0) {
         if (lua_type(L, -1) != LUA_TNUMBER)
-            luaL_error(L, "%s: the option leeway must be a number of seconds, not a %s", function, luaL_typename(L, -1));
+            luaL_error(L, "%s: the option leeway must be a number of seconds, not a %s", function,
+                       luaL_typename(L, -1));
         o->rules.leeway = lua_tonumber(L, -1);
     } else if (!signing && strcmp(name, "issuer") == 0) {
         o->rules.issuer = check_rule(L, function, name);
@@ -109,8 +110,8 @@ static bool check_options(lua_State *L, const char *function, bool signing, stru
 
 /* --- verifying ------------------------------------------------------------------------------------ */
 
-static enum token_verdict verify_with(lua_State *L, const struct options *o, struct slice token, double now, struct token_claims *claims,
-                                      char reason[TOKEN_REASON_BYTES]) {
+static enum token_verdict verify_with(lua_State *L, const struct options *o, struct slice token, double now,
+                                      struct token_claims *claims, char reason[TOKEN_REASON_BYTES]) {
     struct token_keys *keys = token_keys_new(o->key, o->algorithms, o->count, &o->rules, reason);
     if (!keys)
         luaL_error(L, "sluice.jwt.verify: %s", reason);
@@ -131,8 +132,9 @@ static int verify(lua_State *L) {
     bool own = check_options(L, "sluice.jwt.verify", false, &options);
     struct buf *json = lua_scratch_push(L);
     double now = (double)wall_ms() / 1000;
-    enum token_verdict verdict = own ? verify_with(L, &options, token, now, &claims, reason)
-                                     : token_cache_verify(p->tokens, THE_KEYS, p->worker->server->keys, token, now, &claims, reason);
+    enum token_verdict verdict =
+        own ? verify_with(L, &options, token, now, &claims, reason)
+            : token_cache_verify(p->tokens, THE_KEYS, p->worker->server->keys, token, now, &claims, reason);
     if (verdict == TOKEN_NO_MEMORY)
         return luaL_error(L, "not enough memory");
     if (verdict) {

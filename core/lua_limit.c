@@ -23,14 +23,16 @@ static uint64_t check_count(lua_State *L, const char *name) {
     int whole;
     lua_Integer value = lua_tointegerx(L, -1, &whole);
     if (!whole || lua_type(L, -1) != LUA_TNUMBER || value < 0)
-        luaL_error(L, "sluice.limit: %s must be a whole number, not negative; it is %s", name, luaL_tolstring(L, -1, NULL));
+        luaL_error(L, "sluice.limit: %s must be a whole number, not negative; it is %s", name,
+                   luaL_tolstring(L, -1, NULL));
     return (uint64_t)value;
 }
 
 static uint64_t check_window(lua_State *L) {
     double seconds = lua_tonumber(L, -1);
     if (lua_type(L, -1) != LUA_TNUMBER || !isfinite(seconds) || seconds <= 0 || seconds > 1e9)
-        luaL_error(L, "sluice.limit: window must be a number of seconds above 0; it is %s", luaL_tolstring(L, -1, NULL));
+        luaL_error(L, "sluice.limit: window must be a number of seconds above 0; it is %s",
+                   luaL_tolstring(L, -1, NULL));
     uint64_t ms = (uint64_t)(seconds * 1000 + 0.5);
     return ms ? ms : 1;
 }
@@ -93,8 +95,8 @@ static int limit(lua_State *L) {
     struct ratelimit *limits = policy_of(L)->worker->server->limits;
     struct ratelimit_info info;
     struct ratelimit_entry *entry;
-    policy_check_phase(L, PHASE_ON_REQUEST | PHASE_ON_SUBSCRIBE | PHASE_ON_PUBLISH | PHASE_HANDLER | PHASE_TASK, "sluice.limit",
-                       "on_request, on_subscribe, on_publish, a handler or a task");
+    policy_check_phase(L, PHASE_ON_REQUEST | PHASE_ON_SUBSCRIBE | PHASE_ON_PUBLISH | PHASE_HANDLER | PHASE_TASK,
+                       "sluice.limit", "on_request, on_subscribe, on_publish, a handler or a task");
     struct slice key = check_key(L);
     struct ratelimit_rule rule = check_rule(L);
     struct ratelimit_hold **holds = rule.concurrent != UINT64_MAX ? owner_of(L) : NULL;

@@ -144,6 +144,10 @@ static void seal(lua_State *L) {
 }
 
 static void seal_metatables(lua_State *L) {
+    lua_getglobal(L, LUA_STRLIBNAME); /* the methods of all strings: no `dump` among them */
+    lua_pushnil(L);
+    lua_setfield(L, -2, "dump");
+    lua_pop(L, 1);
     lua_pushliteral(L, "");
     lua_getmetatable(L, -1);
     seal(L);

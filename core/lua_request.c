@@ -335,8 +335,9 @@ static int set_user(lua_State *L, struct exchange *x) {
         return luaL_error(L, "request.user may have at most %d bytes", EXCHANGE_USER_BYTES);
     if (memchr(user.ptr, '\0', user.len)) /* a stream keeps it as a C string: another identity */
         return luaL_error(L, "request.user must not hold a NUL");
-    if (buf_append_slice(&x->user, user) != 0)
+    if (buf_append(&x->user, user.ptr, user.len + 1) != 0) /* with Lua's NUL */
         return luaL_error(L, "not enough memory");
+    x->user.len--;
     x->has_user = true;
     return 0;
 }
@@ -504,6 +505,16 @@ static int core_set_route(lua_State *L) {
     return 0;
 }
 
+/* refusal(request): the status and the sentence by which it was refused before; nil where it was not */
+static int core_refusal(lua_State *L) {
+    struct exchange *x = lua_request_check(L, 1);
+    if (!x->refused)
+        return 0;
+    lua_pushinteger(L, x->refused);
+    lua_pushstring(L, x->refused_text);
+    return 2;
+}
+
 /* set_path(request, path): the path in its normal form */
 static int core_set_path(lua_State *L) {
     luaL_checkudata(L, 1, REQUEST_TYPE);
@@ -536,6 +547,7 @@ void lua_request_register_core(lua_State *L) {
                                          {"respond_error", core_respond_error},
                                          {"set_route", core_set_route},
                                          {"set_path", core_set_path},
+                                         {"refusal", core_refusal},
                                          {"rejection", core_rejection},
                                          {NULL, NULL}};
     luaL_setfuncs(L, FUNCTIONS, 0);

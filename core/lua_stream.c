@@ -124,7 +124,7 @@ bool lua_stream_begin(lua_State *L, struct stream *s) {
     if (lua_isstring(L, -1))
         id.ptr = lua_tolstring(L, -1, &id.len);
     if (x->has_user && !s->user) {
-        s->user = strndup(x->user.data ? x->user.data : "", x->user.len);
+        s->user = strdup(x->user.data);
         if (!s->user)
             luaL_error(L, "not enough memory");
     }
@@ -406,7 +406,7 @@ static int push_property(lua_State *L, struct stream *s, const char *name) {
         push_stream_id(L, s);
     } else if (strcmp(name, "user") == 0) {
         if (s->exchange && s->exchange->has_user && !s->user)
-            lua_pushlstring(L, s->exchange->user.data ? s->exchange->user.data : "", s->exchange->user.len);
+            lua_pushlstring(L, s->exchange->user.data, s->exchange->user.len);
         else
             lua_pushstring(L, s->user);
     } else if (strcmp(name, "request") == 0) {

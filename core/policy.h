@@ -39,7 +39,7 @@ struct policy_ops {
     void (*accept)(struct policy *policy);
     void (*discard)(struct policy *policy);
 
-    /* A complete request: answer it, now or later, with exchange_respond, exchange_fail or a stream. */
+    /* A complete request, or the head of one that was refused (exchange->refused): answer it, now or later, with exchange_respond, exchange_fail or a stream. */
     void (*request)(struct policy *policy, struct exchange *exchange);
 
     /* The client is gone or the server leaves: end what runs for this exchange; it must not be used afterwards. */

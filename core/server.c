@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "json.h"
@@ -17,6 +18,9 @@
 
 enum {
     HOUSE_MS = 1000,
+    SWEEP_MS = 1000,
+    OWN_FILES = 32,  /* what a server opens beside its connections, about */
+    WORKER_FILES = 8, /* and each worker */
     LAST_CALL_MS = 1000, /* from the second signal to an end without the workers' consent */
     BUSY_MS = 1000, /* a worker that runs one script for so long is named */
     SHARED_BYTES = 64 << 20,
@@ -43,6 +47,29 @@ void server_worker_ended(struct server *s) {
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
     uv_async_send(&s->command);
+}
+
+static void run_sweep(struct task *task, void *worker) {
+    worker_sweep(worker);
+    free(task);
+}
+
+static void cancel_sweep(struct task *task) {
+    free(task);
+}
+
+void server_sweep(struct server *s, uint64_t now_ms) {
+    uint_fast64_t last = atomic_load(&s->swept_ms);
+    if (now_ms < last + SWEEP_MS || !atomic_compare_exchange_strong(&s->swept_ms, &last, now_ms))
+        return;
+    for (unsigned i = 0; i < s->started; i++) {
+        struct task *task = malloc(sizeof *task);
+        if (!task)
+            return;
+        *task = (struct task){NULL, run_sweep, cancel_sweep};
+        if (hub_post(s->hub, i, task) != 0)
+            free(task);
+    }
 }
 
 struct drain_task {
@@ -181,14 +208,17 @@ static void on_house(uv_timer_t *timer) {
     watch_workers(s);
 }
 
-/* A worker that a script does not let go cannot be ended, but the process can, which is ours where we were given its signals. */
+/* A worker that a script does not let go cannot be ended, but the process can: the signal does to it what it would have done without us. */
 static void on_last_call(uv_timer_t *timer) {
     struct server *s = timer->data;
     pthread_mutex_lock(&s->lock);
-    int status = s->status;
+    int signum = s->status - 128;
     pthread_mutex_unlock(&s->lock);
     log_write(&s->log, LOG_ERROR, "server", "a worker does not end: leaving without it");
-    _exit(status);
+    for (int i = 0; i < 3; i++)
+        uv_signal_stop(&s->signals[i]);
+    signal(signum, SIG_DFL);
+    kill(getpid(), signum);
 }
 
 static void on_signal(uv_signal_t *handle, int signum) {
@@ -409,6 +439,18 @@ static bool load_first(struct server *s, char error[SERVER_ERROR_BYTES]) {
     return true;
 }
 
+/* Where the process is all ours, its limit was raised as far as that goes. */
+static void compare_files(struct server *s) {
+    struct rlimit limit;
+    size_t wanted = s->config->max_connections + SERVER_EXTRA + OWN_FILES + WORKER_FILES * (size_t)s->started;
+    if (!s->take_signals || getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= wanted)
+        return;
+    log_write(&s->log, LOG_WARN, "server",
+              "limits.connections is %zu, but the process may open only %llu files: about %zu connections will find room (raise the hard limit, ulimit -Hn)",
+              s->config->max_connections, (unsigned long long)limit.rlim_cur,
+              limit.rlim_cur > wanted - s->config->max_connections ? (size_t)limit.rlim_cur - (wanted - s->config->max_connections) : 0);
+}
+
 struct server *server_start(struct server_options *options, char error[SERVER_ERROR_BYTES]) {
     struct listen_address address;
     struct server *s = make(options, error);
@@ -421,6 +463,7 @@ struct server *server_start(struct server_options *options, char error[SERVER_ER
         explain(error, "cannot start the control thread");
         goto fail;
     }
+    compare_files(s);
     return s;
 
 fail:
@@ -556,7 +599,7 @@ static int append_stuck(struct server *s, struct buf *out) {
         uint64_t ms = busy_ms(s->workers[i]);
         if (!ms)
             continue;
-        rc = rc ? rc : buf_appendf(out, "%s{\"worker\":%u,\"seconds\":%.1f,\"in\":\"%s\"}", first ? ",\"stuck\":[" : ",", i, (double)ms / 1000,
+        rc = rc ? rc : buf_appendf(out, "%s{\"worker\":%u,\"seconds\":%.1f,\"where\":\"%s\"}", first ? ",\"stuck\":[" : ",", i, (double)ms / 1000,
                                    atomic_load_explicit(&s->workers[i]->busy_in, memory_order_relaxed));
         first = false;
     }

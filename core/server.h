@@ -20,7 +20,10 @@
 struct attempt;
 struct watcher;
 
-enum { SERVER_ERROR_BYTES = 2048 };
+enum {
+    SERVER_ERROR_BYTES = 2048,
+    SERVER_EXTRA = 64 /* connections over limits.connections that are still read */
+};
 
 enum server_state { SERVER_RUNNING, SERVER_DRAINING, SERVER_ENDED };
 
@@ -40,6 +43,7 @@ struct server {
     struct worker **workers;
     unsigned started; /* workers whose thread runs */
     atomic_size_t connections;
+    atomic_uint_fast64_t swept_ms; /* loop time of the last server_sweep */
     atomic_bool draining;
 
     /* the control thread's own; of reload.c and watcher.c */
@@ -106,6 +110,9 @@ void server_metrics(struct server *s, struct metrics *sum, struct metrics_state 
 
 /* Appends the body of /health; `details` says whether errors are shown in full. Returns the HTTP status, or -ENOMEM. */
 int server_health(struct server *s, bool details, struct buf *out);
+
+/* There are more connections than there may be: asks all workers to look for dead ones, once a second at most. On a worker's thread, which comes to it in this turn. */
+void server_sweep(struct server *s, uint64_t now_ms);
 
 /* Called by a worker whose loop has ended. */
 void server_worker_ended(struct server *s);

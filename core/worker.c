@@ -102,6 +102,16 @@ static void reap(struct worker *w) {
         conn_free(list_entry(w->dead.next, struct conn, node));
 }
 
+void worker_sweep(struct worker *w) {
+    uint64_t now = worker_now(w);
+    struct list *ring = &w->registry.all->ring;
+    for (struct list *node = ring->next; node != ring; node = node->next) {
+        struct stream *s = list_entry(list_entry(node, struct subscriber, all_node), struct stream, sub);
+        if (s->conn)
+            stream_check_progress(s, now); /* a stream that it closes is unlinked later, by reap */
+    }
+}
+
 /* Sets the libuv timer to what the wheel waits for. */
 static void on_clock(uv_timer_t *timer);
 

@@ -43,6 +43,7 @@ struct worker {
 
     struct io listener; /* fd < 0: not listening */
     struct wheel_timer listener_pause;
+    uint64_t pause_told_ms; /* when the log was told of it; 0: never */
     struct list conns;
     struct list dead;  /* connections to be freed */
     struct list ended; /* streams to be freed */
@@ -101,6 +102,9 @@ int worker_listen(struct worker *w, int fd);
 
 /* Accepts no more. */
 void worker_unlisten(struct worker *w);
+
+/* Closes the streams whose clients are found dead. */
+void worker_sweep(struct worker *w);
 
 /* Ends streams over the drain period, then the loop. */
 void worker_drain(struct worker *w, uint64_t drain_ms);

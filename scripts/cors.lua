@@ -50,16 +50,6 @@ local function is_own(origin, host)
   return authority == host and (keyed or is_loopback(host))
 end
 
--- Publishing, and everything about the server itself. The route's own path is looked at too, since the path as sent
--- may be percent-encoded.
-local function is_publish(request, path)
-  return request.method == "POST" and (path == "/publish" or request.path == "/publish")
-end
-
-local function is_inside(request, path)
-  return path:find("^/_sluice%f[/\0]") ~= nil or request.path:find("^/_sluice%f[/\0]") ~= nil
-end
-
 -- A page that is told "any origin" may still not act with its visitor's cookie.
 local function carries_cookie(request)
   local name = config.jwt.cookie
@@ -73,17 +63,16 @@ local function is_hidden_page(request, host)
   return (site == "cross-site" or site == "same-site") and request:header("Sec-Fetch-Dest") ~= "document"
 end
 
--- Returns a rejection where the request comes from a page that may not do this.
+-- Refuses what comes from a page that may not do it: to publish, and all that is about the server itself.
 local function check_page(request, origin, listed)
-  local options = request.options
-  local path = options and options.path or request.path
-  local inside = is_inside(request, path)
-  if not inside and not is_publish(request, path) then return nil end
+  local path = request.path
+  local inside = path:find("^/_sluice%f[/\0]") ~= nil
+  if not inside and not (path == "/publish" and request.method == "POST") then return end
   local host = (request:header("Host") or ""):lower()
   if not origin then
-    if inside and is_hidden_page(request, host) then return sluice.reject(403, "pages of other origins may not do this") end
+    if inside and is_hidden_page(request, host) then sluice.reject(403, "pages of other origins may not do this") end
   elseif not listed and not is_own(origin, host) and (not anyone or carries_cookie(request)) then
-    return sluice.reject(403, ("pages of origin '%s' may not do this: it is not in cors.origins"):format(origin))
+    sluice.reject(403, ("pages of origin '%s' may not do this: it is not in cors.origins"):format(origin))
   end
 end
 
@@ -102,12 +91,12 @@ return {
       request:respond_header("Access-Control-Expose-Headers", EXPOSE_HEADERS)
     end
     if origin and request.method == "OPTIONS" and request:header("Access-Control-Request-Method") then
-      return sluice.reject(204, nil, allowed and {
+      sluice.reject(204, nil, allowed and {
         ["Access-Control-Allow-Methods"] = ALLOW_METHODS,
         ["Access-Control-Allow-Headers"] = ALLOW_HEADERS,
         ["Access-Control-Max-Age"] = MAX_AGE,
       } or nil)
     end
-    return check_page(request, origin, listed)
+    check_page(request, origin, listed)
   end,
 }

@@ -160,7 +160,7 @@ function Server:publish_all(list)
 end
 
 -- A server as a child process. Options: `config` (laid over the defaults above), `scripts` (name -> text of policy scripts), `defaults` (true: the default
--- policy's scripts beside them), `args` (more command line words), `env`, `no_config` (true: no --config at all), `command` ("serve").
+-- policy's scripts beside them), `args` (more command line words), `env`, `no_config` (true: no --config at all), `command` ("serve"), `files` (limit of open files).
 -- Returns at once an object with the process; `helper.serve` waits until it is ready.
 function helper.launch(options)
   options = options or {}
@@ -186,7 +186,7 @@ function helper.launch(options)
   end
   local build = os.getenv("SLUICE_BUILD")
   local env = merge(build and { SLUICE_BUILD = build } or {}, options.env)
-  return process.spawn(argv, { env = env, preload = preload, cwd = options.cwd }), dir
+  return process.spawn(argv, { env = env, preload = preload, cwd = options.cwd, files = options.files }), dir
 end
 
 -- Starts `sluice serve` and waits for its ready line. The object has `port`, `process` (see process.lua), `dir` (config and scripts).

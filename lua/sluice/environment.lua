@@ -38,8 +38,9 @@ local function make_coroutines(resumed)
 
   local function finish(co, ok, ...)
     if ok then return ... end
+    local problem = ...
     close(co)
-    error(..., 0)
+    error(problem, type(problem) == "string" and not problem:find("^[^\n:]+:%d+:") and 2 or 0) -- 2: where the wrapped function was called
   end
 
   function coroutines.wrap(f)
@@ -81,7 +82,6 @@ function environment.new(core, files, sluice)
   local env = copy(_G, BASE)
   env._G = env
   env.string, env.table, env.math, env.utf8 = copy(string), copy(table), copy(math), copy(utf8)
-  env.string.dump = nil
   env.os, env.io = copy(os, OS), copy(io, IO)
   env.coroutine = make_coroutines(core.resumed)
   env.setmetatable = checked_setmetatable

@@ -141,6 +141,8 @@ return function(core)
       local answer = hooks[i].run(request) -- sluice.reject raises
       if answer ~= nil then wrong_return(hooks[i].where, answer) end
     end
+    local status, why = core.refusal(request)
+    if status then return core.respond_error(request, status, why) end
     if not route then
       if not found then
         return core.respond_error(request, 404, "no route for " .. path)

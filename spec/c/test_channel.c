@@ -120,12 +120,12 @@ static void deliver(struct subscriber *s) {
         CHECK(n <= max);
         for (size_t i = 0; i < n; i++) {
             if (!seek(reader)) {
-                CHECK(!"there was nothing to give");
+                check_failed(__FILE__, __LINE__, "there was nothing to give");
                 return;
             }
             const struct entry *e = &entries[reader->next++];
             if (owed[i].message != e->message) {
-                CHECK(!"the wrong message");
+                check_failed(__FILE__, __LINE__, "the wrong message");
                 return;
             }
             CHECK(owed[i].subscription == (e->channel ? &reader->subs[e->channel] : NULL));
@@ -212,7 +212,7 @@ static void check_pending(void) {
             for (int k = 0; k < READERS; k++) {
                 struct reader *reader = &readers[k];
                 if (reader->sub.state == SUBSCRIBER_LIVE && reader->next <= i && expects(reader, i))
-                    CHECK(!"a message went without having been given");
+                    check_failed(__FILE__, __LINE__, "a message went without having been given");
             }
         }
         if (gone && i == oldest)

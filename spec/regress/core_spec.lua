@@ -152,3 +152,20 @@ describe("leaving", function()
     assert.is_string(stream:wait_end())
   end)
 end)
+
+describe("a worker that a C call keeps busy", function()
+  after_each(helper.cleanup)
+
+  it("does not keep the process from ending on a second signal", function()
+    local server = helper.serve{ config = { workers = 1 }, scripts = script[[
+      routes = function(route)
+        route:get("/stuck", function() return 200, tostring(("a"):rep(60):find(("a*"):rep(30) .. "b")) end)
+      end]] }
+    server:connect():send("GET /stuck HTTP/1.1\r\nHost: a\r\n\r\n")
+    helper.eventually(function() return not pcall(server.request, server, "GET", "/nothing", { timeout = 0.2 }) end)
+    server:signal("TERM")
+    server:signal("TERM")
+    local status, signal = server:wait()
+    assert.equal(15, signal or status - 128)
+  end)
+end)

@@ -80,7 +80,7 @@ describe("answers", function()
   local plain, with_credentials, for_all, closed
 
   setup(function()
-    plain = serve{ cors = { origins = ORIGINS } }
+    plain = serve{ cors = { origins = ORIGINS }, limits = { body_bytes = 1500, idle_timeout = 0.5 } }
     with_credentials = serve{ cors = { origins = ORIGINS, credentials = true } }
     for_all = serve{ cors = { origins = { "*", APP } } }
     closed = serve{}
@@ -134,6 +134,12 @@ describe("answers", function()
     { "OPTIONS", "/events", 204 },
     { "HEAD", "/health", 200 },
     { "PUT", "/thing", 200 },
+    -- Refused before a handler could have it.
+    { "PUT", "/thing", 413, {}, ("x"):rep(2000) },
+    { "PUT", "/thing", 413, { ["Transfer-Encoding"] = "chunked" }, ("400\r\n%s\r\n"):format(("x"):rep(1024)):rep(2) .. "0\r\n\r\n" },
+    { "PUT", "/no/such", 415, { ["Content-Encoding"] = "gzip" }, "x" },
+    { "PUT", "/thing", 417, { Expect = "miracles" }, "x" },
+    { "PUT", "/thing", 400, { ["Transfer-Encoding"] = "chunked" }, "no size\r\n" },
   }
 
   for _, case in ipairs(ERRORS) do
@@ -147,6 +153,13 @@ describe("answers", function()
       end
     end)
   end
+
+  it("to a body that does not come (408) can be read by a listed origin", function()
+    local connection = plain:connect()
+    connection:send(helper.http.format("PUT", "/thing", { headers = { Origin = APP, ["Content-Length"] = 5 }, body = "x" }))
+    local response = assert(helper.http.read_response(connection))
+    assert.same({ 408, readable_by(APP) }, { response.status, cors_of(response) })
+  end)
 
   it("take the origins from ALLOWED_ORIGINS", function()
     local server = serve({}, { ALLOWED_ORIGINS = APP .. ", http://*.pages.example:3000" })

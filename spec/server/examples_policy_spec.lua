@@ -1,9 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Runs the examples of who may do what as they stand: examples/private_chat and examples/public_and_secure.
 local helper = require("spec.helper")
-local json, process = helper.json, helper.process
-
-local ENV = { SLUICE_BUILD = os.getenv("SLUICE_BUILD") }
+local json = helper.json
 
 local function folder_of(name) return helper.root .. "/examples/" .. name end
 
@@ -88,10 +86,9 @@ describe("the public stream beside the secure one", function()
   after_each(helper.close_clients)
 
   local function token(...)
-    local status, out, err = process.run({ helper.root .. "/bin/sluice", "token", "--config", folder_of("public_and_secure") .. "/sluice.conf.lua", ... },
-      { env = ENV })
-    assert.equal(0, status, err)
-    return out:match("^(%S+)\n$")
+    local child = helper.launch{ command = "token", no_config = true, args = { "--config", folder_of("public_and_secure") .. "/sluice.conf.lua", ... } }
+    assert.equal(0, child:wait(helper.TEST_TIMEOUT), child:errors())
+    return child:output():match("^(%S+)\n$")
   end
 
   it("sends the public one to everybody", function()

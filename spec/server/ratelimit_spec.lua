@@ -290,6 +290,11 @@ describe("sluice.limit", function()
           stream:send{ data = { allowed = allowed, open = info.open } }
           sluice.sleep(3600)
         end)
+        route:stream("/kept", function(stream)
+          stream:subscribe("a")
+          stream:comment("begun")
+          stream:send(tostring(sluice.limit("kept", { concurrent = 1 })))
+        end)
       end,
     }]]
 
@@ -382,6 +387,21 @@ describe("sluice.limit", function()
     assert.same({ allowed = false, open = 1 }, later())
     helper.close_clients()
     helper.eventually(function() return later().allowed end)
+  end)
+
+  it("holds for the stream after its handler has returned", function()
+    local first = server:stream("/kept")
+    assert.equal("true", first:wait_messages(1)[1].data)
+    local function again()
+      local stream = server:stream("/kept")
+      return stream:wait_messages(1)[1].data
+    end
+    assert.equal("false", again())
+    server:request("POST", "/publish?channel=a", { body = "still there" })
+    assert.equal("still there", first:wait_messages(2)[2].data)
+    assert.equal("false", again())
+    first:close()
+    helper.eventually(function() return again() == "true" end)
   end)
 
   it("holds for the stream where on_subscribe asks", function()

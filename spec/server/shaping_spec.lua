@@ -321,7 +321,7 @@ describe("the default shape.lua", function()
 
   it("is copied by sluice init with the other scripts", function()
     local dir = process.temp_dir() .. "/new"
-    local child = process.spawn({ helper.root .. "/bin/sluice", "init", dir }, { env = { SLUICE_BUILD = os.getenv("SLUICE_BUILD") } })
+    local child = helper.launch{ command = "init", no_config = true, args = { dir } }
     assert.equal(0, child:wait(helper.TEST_TIMEOUT))
     for _, name in ipairs{ "auth", "cors", "ratelimit", "routes", "shape" } do
       local text = assert(process.read_file(("scripts/%s.lua"):format(name)), name)

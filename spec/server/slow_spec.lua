@@ -18,11 +18,20 @@ local function serve(config)
   return helper.serve{ config = base }
 end
 
+-- Keeps clients from being collected, which would close them.
+local kept = {}
+
+local function cleanup()
+  kept = {}
+  helper.cleanup()
+end
+
 -- A stream whose client does not read on after its opening event.
 local function stuck_stream(server, target, options)
   options = options or {}
   options.receive_buffer = 4096
-  return server:stream(target, options):wait_open()
+  kept[#kept + 1] = server:stream(target, options):wait_open()
+  return kept[#kept]
 end
 
 local function metrics_of(server)
@@ -86,7 +95,7 @@ local function check_gaps(messages, ids, channel)
 end
 
 describe("drop_oldest:", function()
-  after_each(helper.cleanup)
+  after_each(cleanup)
 
   for _, version in ipairs{ "1.1", "1.0" } do
     it("keeps the client, drops the oldest, and says so once before the next message, HTTP/" .. version, function()
@@ -222,7 +231,7 @@ describe("drop_oldest:", function()
 end)
 
 describe("conflate:", function()
-  after_each(helper.cleanup)
+  after_each(cleanup)
 
   it("keeps the newest of each event type, and says nothing", function()
     local server = serve()
@@ -260,7 +269,7 @@ describe("conflate:", function()
 end)
 
 describe("a stuck client", function()
-  after_each(helper.cleanup)
+  after_each(cleanup)
 
   it("takes a bounded part of the server's memory, whatever its channel's rule", function()
     local server = serve()

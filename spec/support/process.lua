@@ -6,6 +6,8 @@ local socket = require("socket")
 
 local process = {}
 
+local TICKS = 100 -- of /proc/<pid>/stat a second
+
 local Process = {}
 Process.__index = Process
 
@@ -57,11 +59,12 @@ for f in /proc/$$/fd/*; do n=${f##*/}; if [ "$n" -gt 2 ]; then eval "exec $n>&-"
 echo $$
 cd "$1" || exit 127
 exec >"$2" 2>"$3" <"$4"
-shift 4
+[ -z "$5" ] || ulimit -n "$5" || exit 127
+shift 5
 exec setpriv --pdeathsig KILL -- env -u LD_PRELOAD "$@"
 ]]
 
--- Starts a command: `argv` a list of words, `options` { env = {NAME = value}, cwd, stdin = path, preload = library,
+-- Starts a command: `argv` a list of words, `options` { env = {NAME = value}, cwd, stdin = path, preload = library, files = limit of open files,
 -- stubborn = true for a program that is to be killed in the end, not asked }.
 -- Returns an object with pid, and the paths `stdout` and `stderr` of files that take what it prints.
 function process.spawn(argv, options)
@@ -69,7 +72,7 @@ function process.spawn(argv, options)
   local dir = process.temp_dir()
   local self = setmetatable({ stdout = dir .. "/stdout", stderr = dir .. "/stderr", dir = dir, name = argv[1] }, Process)
   local words = { "exec bash -c", quote(LAUNCH), "launch", quote(options.cwd or lfs.currentdir()), quote(self.stdout),
-    quote(self.stderr), quote(options.stdin or "/dev/null") }
+    quote(self.stderr), quote(options.stdin or "/dev/null"), quote(options.files or "") }
   for name, value in pairs(options.env or {}) do
     words[#words + 1] = quote(name .. "=" .. value)
   end
@@ -144,6 +147,26 @@ function Process:kill()
   end
   self:signal("KILL")
   self:wait(10)
+end
+
+-- How much memory it has resident, in bytes.
+function Process:resident()
+  return tonumber(process.read_file("/proc/" .. self.pid .. "/status"):match("\nVmRSS:%s+(%d+) kB")) * 1024
+end
+
+-- The seconds of CPU time that it has used, in user code and in the system.
+function Process:cpu()
+  local user, system = process.read_file("/proc/" .. self.pid .. "/stat"):match("%) %a" .. (" %S+"):rep(10) .. " (%d+) (%d+)")
+  return (tonumber(user) + tonumber(system)) / TICKS
+end
+
+-- How many files it has open.
+function Process:files()
+  local count = -2 -- "." and ".."
+  for _ in lfs.dir("/proc/" .. self.pid .. "/fd") do
+    count = count + 1
+  end
+  return count
 end
 
 -- Runs a command to its end. Returns exit status, standard output, standard error.

@@ -56,7 +56,7 @@ local schema = {
   },
   {
     key = "jwt.key_file", type = "file", example = "jwt.pem",
-    description = "A file to read that key from instead.",
+    description = "A file to read that key from instead. A line end at its end does not count.",
   },
   {
     key = "jwt.algorithms", type = "list", unique = true, min_items = 1, default = { "HS256" },
