@@ -22,6 +22,7 @@
 #include "lua_jwt.h"
 #include "lua_policy.h"
 #include "server.h"
+#include "status.h"
 
 #define SERVER_TYPE "sluice.server"
 

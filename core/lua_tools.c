@@ -10,6 +10,7 @@
 #include "lua_json.h"
 #include "lua_policy.h"
 #include "server.h"
+#include "status.h"
 
 /* --- log ---------------------------------------------------------------------------------------- */
 

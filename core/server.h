@@ -105,12 +105,6 @@ bool server_wait(struct server *s, unsigned timeout_ms, int *status);
 /* Ends the server where it still runs, at once, and frees it. */
 void server_free(struct server *s);
 
-/* Sums the workers' counts; safe from any thread. */
-void server_metrics(struct server *s, struct metrics *sum, struct metrics_state *state);
-
-/* Appends the body of /health; `details` says whether errors are shown in full. Returns the HTTP status, or -ENOMEM. */
-int server_health(struct server *s, bool details, struct buf *out);
-
 /* There are more connections than there may be: asks all workers to look for dead ones, once a second at most. On a worker's thread, which comes to it in this turn. */
 void server_sweep(struct server *s, uint64_t now_ms);
 

@@ -14,7 +14,11 @@
 #include "server.h"
 #include "stream.h"
 
-enum { TURN_SLICE = 64, TURN_READY = 64 };
+enum {
+    TURN_SLICE = 64,
+    TURN_READY = 64,
+    BUSY_MS = 1000 /* one turn of scripts that is worth telling */
+};
 
 uint64_t wall_ms(void) {
     struct timespec now;
@@ -166,6 +170,14 @@ static void after_poll(void *context) {
 
 static void on_wake(uv_async_t *async) {
     (void)async;
+}
+
+/* --- being watched ------------------------------------------------------------------------------- */
+
+uint64_t worker_busy_ms(const struct worker *w) {
+    uint64_t since = atomic_load_explicit(&w->busy_since_ns, memory_order_relaxed), now = uv_hrtime();
+    uint64_t ms = since && now > since ? (now - since) / 1000000 : 0;
+    return ms >= BUSY_MS ? ms : 0;
 }
 
 /* --- leaving ------------------------------------------------------------------------------------ */

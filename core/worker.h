@@ -116,6 +116,9 @@ void worker_drain_stream(struct worker *w, struct stream *s);
 /* Ends the loop as soon as nothing runs; `draining` workers call it through their timers. */
 void worker_stop(struct worker *w);
 
+/* How long one turn of scripts keeps the worker busy by now, in milliseconds; 0 where it is not worth telling. Safe from any thread. */
+uint64_t worker_busy_ms(const struct worker *w);
+
 /* A scratch array of at least `count` sources; valid until the next call. NULL: no memory. */
 struct hub_source *worker_sources(struct worker *w, size_t count);
 

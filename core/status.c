@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+#include "status.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "json.h"
+#include "server.h"
+
+void server_metrics(struct server *s, struct metrics *sum, struct metrics_state *state) {
+    struct hub_stats stats;
+    memset(sum, 0, sizeof *sum);
+    for (unsigned i = 0; i < s->config->workers; i++)
+        metrics_sum(sum, &s->workers[i]->metrics);
+    hub_stats(s->hub, &stats);
+    *state = (struct metrics_state){
+        .channels = stats.channels,
+        .history_messages = stats.history_messages,
+        .history_bytes = stats.history_bytes,
+        .workers = s->config->workers,
+        .uptime_s = (double)(uv_hrtime() - s->started_ns) / 1e9,
+    };
+    clock_gettime(CLOCK_REALTIME, &state->now);
+    metrics_add(sum, published, stats.published);
+    pthread_mutex_lock(&s->lock);
+    state->generation = s->generation;
+    state->reload_errors = s->reload_errors;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static int append_reload_error(struct server *s, bool details, struct buf *out) {
+    const struct policy_error *why = &s->reload_error;
+    if (!s->reload_failed)
+        return buf_append_text(out, "null");
+    int rc = buf_append_text(out, "{\"file\":");
+    rc = rc ? rc : json_append_string(out, slice_of(details ? why->file : ""));
+    rc = rc ? rc : buf_appendf(out, ",\"line\":%d,\"message\":", details ? why->line : 0);
+    rc = rc ? rc : json_append_string(out, slice_of(details ? why->message : "the details need an admin token"));
+    rc = rc ? rc : buf_append_text(out, ",\"at\":\"");
+    rc = rc ? rc : metrics_timestamp(out, s->reload_error_at);
+    return rc ? rc : buf_append_text(out, "\"}");
+}
+
+/* The workers that a script keeps busy, as a member that is only there when there are any. */
+static int append_stuck(struct server *s, struct buf *out) {
+    bool first = true;
+    int rc = 0;
+    for (unsigned i = 0; i < s->started; i++) {
+        uint64_t ms = worker_busy_ms(s->workers[i]);
+        if (!ms)
+            continue;
+        rc = rc ? rc : buf_appendf(out, "%s{\"worker\":%u,\"seconds\":%.1f,\"where\":\"%s\"}", first ? ",\"stuck\":[" : ",", i, (double)ms / 1000,
+                                   atomic_load_explicit(&s->workers[i]->busy_in, memory_order_relaxed));
+        first = false;
+    }
+    return rc || first ? rc : buf_append_char(out, ']');
+}
+
+static bool any_stuck(const struct server *s) {
+    for (unsigned i = 0; i < s->started; i++) {
+        if (worker_busy_ms(s->workers[i]))
+            return true;
+    }
+    return false;
+}
+
+int server_health(struct server *s, bool details, struct buf *out) {
+    pthread_mutex_lock(&s->lock);
+    bool draining = s->state != SERVER_RUNNING || atomic_load(&s->draining);
+    const char *status = draining ? "draining" : s->reload_failed || any_stuck(s) ? "degraded" : "ok";
+    int rc = buf_appendf(out, "{\"status\":\"%s\",\"generation\":%" PRIu64 ",\"loaded\":\"", status, s->generation);
+    rc = rc ? rc : metrics_timestamp(out, s->loaded);
+    rc = rc ? rc : buf_append_text(out, "\",\"reload_error\":");
+    rc = rc ? rc : append_reload_error(s, details, out);
+    rc = rc ? rc : buf_append_text(out, ",\"redis\":null");
+    rc = rc ? rc : append_stuck(s, out);
+    rc = rc ? rc : buf_append_char(out, '}');
+    pthread_mutex_unlock(&s->lock);
+    return rc ? rc : (draining ? 503 : 200);
+}

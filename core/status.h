@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* What a server tells of itself: counts and health. Safe from any thread. */
+#ifndef SLUICE_STATUS_H
+#define SLUICE_STATUS_H
+
+#include "metrics.h"
+
+struct server;
+
+/* Sums the workers' counts. */
+void server_metrics(struct server *s, struct metrics *sum, struct metrics_state *state);
+
+/* Appends the body of /health; `details` says whether errors are shown in full. Returns the HTTP status, or -ENOMEM. */
+int server_health(struct server *s, bool details, struct buf *out);
+
+#endif
