@@ -3,10 +3,11 @@
 --
 --   name       to ask for it: `make bench BENCH="full fan-1000"`
 --   title      for the table
---   clients    streams (or, where only connecting is measured, connections)
+--   clients    streams that are open at one time
+--   tokens     different tokens, where each client has its own (as many as clients)
 --   arguments  of the load generator
 --   servers    names from bench/servers.lua
---   scenes     { { what it is given, title }, ... }
+--   scenes     { { what it is given, title, key }, ... }; the key names the row, whatever the level's durations
 --   address_each  each client has its own address, where each has its own token
 
 local LEVELS = {
@@ -27,13 +28,11 @@ local function size(bytes)
   return bytes < 1024 and bytes .. " B" or bytes // 1024 .. " KiB"
 end
 
-local function fan_scenes(level, sizes, only_single)
+local function fan_scenes(level, sizes)
   local scenes = {}
   for _, bytes in ipairs(sizes) do
-    scenes[#scenes + 1] = { ("single:%d:%g"):format(bytes, level.seconds), size(bytes) .. ", one at a time" }
-    if not only_single then
-      scenes[#scenes + 1] = { ("burst:%d:%g"):format(bytes, level.seconds), size(bytes) .. ", bursts of 16" }
-    end
+    scenes[#scenes + 1] = { ("single:%d:%g"):format(bytes, level.seconds), size(bytes) .. ", one at a time", "single:" .. bytes }
+    scenes[#scenes + 1] = { ("burst:%d:%g"):format(bytes, level.seconds), size(bytes) .. ", bursts of 16", "burst:" .. bytes }
   end
   return scenes
 end
@@ -45,7 +44,7 @@ local function fan_case(level, count)
   }
   if count == 10000 then
     local span = level.seconds < 1 and 2 or 5
-    case.scenes[#case.scenes + 1] = { ("paced:128:%d:5"):format(span), "128 B, 5 a second" }
+    case.scenes[#case.scenes + 1] = { ("paced:128:%d:5"):format(span), "128 B, 5 a second", "paced:128" }
   end
   return case
 end
@@ -86,24 +85,24 @@ local function cases(name)
   add({
     name = "replay", title = thousands(level.replay_clients) .. " returning clients", clients = level.replay_clients,
     arguments = { "--subscribers", level.replay_clients }, servers = ALL,
-    scenes = { { "replay:128:1000", "replay of 1,000 messages of 128 B" } },
+    scenes = { { "replay:128:1000", "replay of 1,000 messages of 128 B", "replay:128" } },
   })
   add({
     name = "publish", title = "publish only", clients = 64, arguments = {}, servers = ALL,
     scenes = {
-      { ("publish:128:%g:1"):format(level.seconds), "128 B, 1 connection" },
-      { ("publish:128:%g:64"):format(level.seconds), "128 B, 64 connections" },
+      { ("publish:128:%g:1"):format(level.seconds), "128 B, 1 connection", "publish:128:1" },
+      { ("publish:128:%g:64"):format(level.seconds), "128 B, 64 connections", "publish:128:64" },
     },
   })
   add({
-    name = "connect", title = "connect and close", clients = level.connects * 11 // 10, arguments = {},
+    name = "connect", title = "connect and close", clients = 64, tokens = level.connects * 11 // 10, arguments = {},
     servers = { "floor", "sluice", OWN_TOKENS, "sluice, one token", "nchan" },
-    scenes = { { ("connect:%d"):format(level.connects), "64 at a time" } },
+    scenes = { { ("connect:%d"):format(level.connects), "64 at a time", "connect" } },
   })
   add({
     name = "memory", title = "memory", clients = level.idle_clients, address_each = true,
     arguments = { "--subscribers", level.idle_clients }, servers = { "floor", "sluice", OWN_TOKENS, "nchan" },
-    scenes = { { "memory", thousands(level.idle_clients) .. " idle subscribers" } },
+    scenes = { { "memory", thousands(level.idle_clients) .. " idle subscribers", "memory" } },
   })
   return level, list
 end

@@ -22,11 +22,11 @@
 #include <unistd.h>
 
 enum {
-    CHANNELS = 1024,
-    KEPT = 2048,              /* frames of a channel, a power of two */
+    CHANNELS = 1 << 14,
+    KEPT = 2048, /* frames of a channel, a power of two */
     REQUEST_BYTES = 2 << 20,
     BATCH = 64,
-    BACKLOG = 4096
+    BACKLOG = 4096,
 };
 
 /* A message as it goes over the wire. */

@@ -137,8 +137,7 @@ local function make_rows(case, names)
   for at, scene in ipairs(case.scenes) do
     for _, name in ipairs(names) do
       local row = {
-        case = case.name, title = case.title, server = name, scene_title = scene[2], results = {},
-        scene = scene[1]:match("^%a+:%d+") or scene[1], -- the duration does not name it
+        case = case.name, title = case.title, server = name, scene = scene[3], scene_title = scene[2], results = {},
       }
       rows[#rows + 1] = row
       index[at .. name] = row

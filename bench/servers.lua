@@ -12,6 +12,7 @@ local socket = require("socket")
 local START_SECONDS = 10
 local TOKEN_KEY = "the benchmark's key: 32 bytes or more"
 local NCHAN_MODULE = "/usr/lib/nginx/modules/ngx_nchan_module.so"
+local SPARE = 128 -- files that a server needs beside its connections
 local HISTORY = 2000 -- messages kept, so that none of a replay's 1,000 has been dropped
 
 local servers = {}
@@ -56,7 +57,7 @@ servers.floor = {
 local function start_sluice(context, extra)
   local words = {
     "bin/sluice", "serve", "--listen", "127.0.0.1:0",
-    "--set", "limits.connections=" .. context.files,
+    "--set", "limits.connections=" .. context.files - SPARE,
     "--set", "ratelimit.max=1000000000",
     "--set", "ratelimit.concurrent=1000000000",
     "--set", "history.messages=" .. HISTORY,
@@ -83,7 +84,7 @@ servers["sluice, 2 workers"] = sluice({ "--workers", "2" })
 
 -- Each client has a token of its own, and an address where the case asks for that.
 servers["sluice, tokens"] = sluice(WITH_KEY, function(case)
-  local list = { "--token-key", TOKEN_KEY, "--tokens", tostring(case.clients) }
+  local list = { "--token-key", TOKEN_KEY, "--tokens", tostring(case.tokens or case.clients) }
   if case.address_each then
     list[#list + 1] = "--addresses"
     list[#list + 1] = tostring(case.clients)
@@ -172,7 +173,7 @@ servers.nchan = {
   start = function(context)
     local folder, port = process.temp_dir(), free_port()
     process.write_file(folder .. "/nginx.conf", NGINX:format(NCHAN_MODULE, context.files, is_root() and "user root;" or "",
-      context.files - 64, port, HISTORY))
+      context.files - SPARE, port, HISTORY))
     local child = process.spawn(pinned(context, { nginx_path(), "-p", folder, "-c", folder .. "/nginx.conf" }))
     local workers = await(child, "nginx", function()
       local children = process.read_file(("/proc/%d/task/%d/children"):format(child.pid, child.pid)) or ""

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { PENDING_FIRST = 8 };
+enum { PENDING_FIRST = 8, MERGE_FEW = 128 };
 
 /* --- filter ------------------------------------------------------------------------------------- */
 
@@ -168,31 +168,55 @@ static size_t owed_of(const struct channel *ch, struct subscription *sub, struct
     return n;
 }
 
-static struct message *first_owed(const struct channel *ch, struct message_id id) {
-    uint32_t i = pending_after(ch, id);
-    return i < ch->pending_count ? pending_at(ch, i)->message : NULL;
+/* One channel that has something pending, and how far it was taken. */
+struct source {
+    const struct channel *channel;
+    struct subscription *subscription;
+    uint32_t next;
+};
+
+static struct message_id next_id(const struct source *source) {
+    return pending_at(source->channel, source->next)->message->id;
+}
+
+/* Puts in a source that owes something. */
+static size_t add_source(struct source *sources, size_t count, const struct channel *ch, struct subscription *sub, struct message_id id) {
+    uint32_t next = pending_after(ch, id);
+    if (next < ch->pending_count)
+        sources[count++] = (struct source){ch, sub, next};
+    return count;
 }
 
 /* Merges several channels by id: takes the least of their first ones, again and again. */
-static size_t owed_merged(const struct subscriber *s, const struct channel *all, struct owed *out, size_t max) {
-    struct message_id at = s->position;
+static size_t merge(struct source *sources, size_t count, struct owed *out, size_t max) {
     size_t n = 0;
-    while (n < max) {
-        struct owed least = {NULL, NULL};
-        if (all)
-            least.message = first_owed(all, at);
-        for (struct subscription *sub = s->subs; sub; sub = sub->next) {
-            if (!sub->channel->pending_count)
-                continue;
-            struct message *m = first_owed(sub->channel, message_id_max(at, sub->since));
-            if (m && (!least.message || message_id_after(least.message->id, m->id)))
-                least = (struct owed){m, sub};
+    while (count > 0 && n < max) {
+        size_t least = 0;
+        for (size_t i = 1; i < count; i++) {
+            if (message_id_after(next_id(&sources[least]), next_id(&sources[i])))
+                least = i;
         }
-        if (!least.message)
-            break;
-        out[n++] = least;
-        at = least.message->id;
+        struct source *source = &sources[least];
+        out[n++] = (struct owed){pending_at(source->channel, source->next)->message, source->subscription};
+        if (++source->next == source->channel->pending_count)
+            *source = sources[--count];
     }
+    return n;
+}
+
+static size_t owed_merged(const struct subscriber *s, const struct channel *all, size_t sources_count, struct owed *out, size_t max) {
+    struct source few[MERGE_FEW];
+    struct source *sources = sources_count <= MERGE_FEW ? few : malloc(sources_count * sizeof *sources);
+    if (!sources)
+        return CHANNEL_NO_MEMORY;
+    size_t count = all && all->pending_count ? add_source(sources, 0, all, NULL, s->position) : 0;
+    for (struct subscription *sub = s->subs; sub; sub = sub->next) {
+        if (sub->channel->pending_count)
+            count = add_source(sources, count, sub->channel, sub, message_id_max(s->position, sub->since));
+    }
+    size_t n = merge(sources, count, out, max);
+    if (sources != few)
+        free(sources);
     return n;
 }
 
@@ -209,7 +233,7 @@ size_t channel_owed(const struct subscriber *s, const struct channel *all, struc
         }
     }
     if (sources > 1)
-        return owed_merged(s, all, out, max);
+        return owed_merged(s, all, sources, out, max);
     if (one)
         return owed_of(one->channel, one, message_id_max(s->position, one->since), out, max);
     return sources ? owed_of(all, NULL, s->position, out, max) : 0;

@@ -106,13 +106,16 @@ size_t channel_step(struct channel *ch, const struct subscriber_ops *ops, size_t
 /* Drops all that is pending. */
 void channel_drop_pending(struct channel *ch);
 
+/* What channel_owed returns when it cannot merge for want of memory. */
+#define CHANNEL_NO_MEMORY SIZE_MAX
+
 /* One message that a subscriber is owed, and by which subscription (NULL: `sluice.all`). */
 struct owed {
     struct message *message;
     struct subscription *subscription;
 };
 
-/* Fills `out` with what `s` is owed, oldest first, at most `max`; the references stay the channels' and are valid until the next channel_step. `all` is the worker's `sluice.all`, or NULL. Where
+/* Fills `out` with what `s` is owed, oldest first, at most `max`; the references stay the channels' and are valid until the next channel_step. CHANNEL_NO_MEMORY where a subscriber of very many channels cannot be served. `all` is the worker's `sluice.all`, or NULL. Where
  * several subscriptions of `s` could owe the same message, which needs the same channel twice, it is not said twice: a subscriber has one subscription a channel. */
 size_t channel_owed(const struct subscriber *s, const struct channel *all, struct owed *out, size_t max);
 

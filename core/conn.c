@@ -108,7 +108,8 @@ static void update_interest(struct conn *c) {
         events |= EPOLLRDHUP;
     if (!outq_empty(&c->out))
         events |= EPOLLOUT;
-    poller_want(&c->worker->poller, &c->io, events);
+    if (poller_want(&c->worker->poller, &c->io, events) != 0)
+        conn_close(c); /* it would never hear of its socket again */
 }
 
 void conn_make_ready(struct conn *c) {
@@ -279,7 +280,7 @@ bool conn_send_segments(struct conn *c, const struct segment *segments, size_t c
         }
     }
     queued(c, before);
-    return true;
+    return c->state != CONN_DEAD;
 }
 
 /* The queue has run empty. */

@@ -168,17 +168,24 @@ struct message_id hub_newest(struct hub *hub) {
 
 /* --- inboxes ------------------------------------------------------------------------------------ */
 
+/* Makes room for one more item. Returns false without memory. */
+static bool inbox_reserve(struct inbox *mail) {
+    if (mail->count < mail->cap)
+        return true;
+    size_t cap = mail->cap ? mail->cap * 2 : 64;
+    struct inbox_item *items = realloc(mail->items, cap * sizeof *items);
+    if (!items)
+        return false;
+    mail->items = items;
+    mail->cap = cap;
+    return true;
+}
+
 /* Returns true where the inbox was empty: its worker must be woken. */
 static bool inbox_put(struct hub_inbox *inbox, struct inbox_item item) {
     struct inbox *mail = &inbox->mail;
-    if (mail->count == mail->cap) {
-        size_t cap = mail->cap ? mail->cap * 2 : 64;
-        struct inbox_item *items = realloc(mail->items, cap * sizeof *items);
-        if (!items)
-            return false;
-        mail->items = items;
-        mail->cap = cap;
-    }
+    if (!inbox_reserve(mail))
+        return false;
     mail->items[mail->count++] = item;
     return !atomic_exchange_explicit(&inbox->full, true, memory_order_release);
 }
@@ -261,13 +268,14 @@ int hub_post(struct hub *hub, unsigned worker, struct task *task) {
     return posted ? 0 : -ESRCH;
 }
 
-void hub_post_all(struct hub *hub, struct task **tasks) {
-    bool refused[hub->workers], wake[hub->workers];
+int hub_post_all(struct hub *hub, struct task **tasks) {
+    bool refused[hub->workers], wake[hub->workers], room = true;
     pthread_mutex_lock(&hub->lock);
+    for (unsigned i = 0; room && i < hub->workers; i++)
+        room = hub->inboxes[i].closed || inbox_reserve(&hub->inboxes[i].mail);
     for (unsigned i = 0; i < hub->workers; i++) {
-        size_t before = hub->inboxes[i].mail.count;
-        wake[i] = !hub->inboxes[i].closed && inbox_put(&hub->inboxes[i], (struct inbox_item){.task = tasks[i]});
-        refused[i] = hub->inboxes[i].mail.count == before;
+        refused[i] = !room || hub->inboxes[i].closed;
+        wake[i] = !refused[i] && inbox_put(&hub->inboxes[i], (struct inbox_item){.task = tasks[i]});
     }
     pthread_mutex_unlock(&hub->lock);
     for (unsigned i = 0; i < hub->workers; i++) {
@@ -276,6 +284,7 @@ void hub_post_all(struct hub *hub, struct task **tasks) {
         if (refused[i])
             tasks[i]->cancel(tasks[i]);
     }
+    return room ? 0 : -ENOMEM;
 }
 
 bool hub_has_mail(const struct hub *hub, unsigned worker) {
@@ -505,6 +514,6 @@ void hub_channel_stats(struct hub *hub, struct slice name, uint64_t now_ms, stru
 
 void hub_stats(struct hub *hub, struct hub_stats *out) {
     pthread_mutex_lock(&hub->lock);
-    *out = (struct hub_stats){hub->channels.count, hub->total.messages, hub->total.bytes, hub->published};
+    *out = (struct hub_stats){hub->channels.count - 1, hub->total.messages, hub->total.bytes, hub->published};
     pthread_mutex_unlock(&hub->lock);
 }

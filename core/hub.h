@@ -51,11 +51,12 @@ enum { HUB_NO_WORKER = -1 };
  * HUB_NO_WORKER. Returns 0 or -ENOMEM. */
 int hub_publish(struct hub *hub, struct message *m, int from, uint64_t now_ms, uint64_t now_ns, struct hub_published *out);
 
-/* Puts a task into one inbox. Returns 0, or -ESRCH where the worker has ended (the task stays the caller's). */
+/* Puts a task into one inbox. Returns 0, or -ESRCH where the worker has ended or there is no memory (the task stays the caller's). */
 int hub_post(struct hub *hub, unsigned worker, struct task *task);
 
-/* Puts one task into each inbox in the same moment: a marker in the one order. `tasks` has one for each worker. Those that cannot be posted are cancelled. */
-void hub_post_all(struct hub *hub, struct task **tasks);
+/* Puts one task into each inbox in the same moment: a marker in the one order. `tasks` has one for each worker; those of workers that have ended are cancelled. Returns 0, or -ENOMEM: all
+ * are cancelled. */
+int hub_post_all(struct hub *hub, struct task **tasks);
 
 /* --- a worker's inbox --------------------------------------------------------------------------- */
 
@@ -156,7 +157,8 @@ struct hub_channel_stats {
 void hub_channel_stats(struct hub *hub, struct slice name, uint64_t now_ms, struct hub_channel_stats *out);
 
 struct hub_stats {
-    uint64_t channels, history_messages, history_bytes, published;
+    uint64_t channels; /* without sluice.all */
+    uint64_t history_messages, history_bytes, published;
 };
 
 void hub_stats(struct hub *hub, struct hub_stats *out);

@@ -110,8 +110,8 @@ static void read_peer(const struct sockaddr_storage *from, struct address *peer)
 static void unpause(struct wheel_timer *timer, uint64_t now_ms) {
     struct worker *w = list_entry(timer, struct worker, listener_pause);
     (void)now_ms;
-    if (w->listener.fd >= 0)
-        poller_want(&w->poller, &w->listener, EPOLLIN);
+    if (w->listener.fd >= 0 && poller_want(&w->poller, &w->listener, EPOLLIN) != 0)
+        wheel_set(&w->wheel, timer, worker_now(w) + ACCEPT_PAUSE_MS);
 }
 
 /* Out of descriptors or memory: what waits in the backlog keeps waiting, and the loop does not spin. */
@@ -123,7 +123,7 @@ static void pause_listener(struct worker *w, int code) {
                   ACCEPT_PAUSE_MS);
     }
     poller_want(&w->poller, &w->listener, 0);
-    wheel_timer_init(&w->listener_pause, unpause);
+    w->listener_pause.fire = unpause;
     wheel_set(&w->wheel, &w->listener_pause, now + ACCEPT_PAUSE_MS);
 }
 

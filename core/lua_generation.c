@@ -144,30 +144,39 @@ static bool holds_too_much(struct policy *p) {
     return p->budget.bytes > limit;
 }
 
-bool policy_load(struct policy *p, struct snapshot *snapshot, uint64_t number, struct policy_error *error) {
-    policy_discard(p);
+static bool load_candidate(struct policy *p, struct snapshot *snapshot, uint64_t number, struct policy_error *error) {
     *error = (struct policy_error){.message = "not enough memory"};
     struct generation *g = p->candidate = generation_new(p, snapshot, number);
     struct routine *r = g ? routine_new(p, g, PHASE_LOAD) : NULL;
-    if (!r) {
-        policy_discard(p);
-        return false;
-    }
     struct load_result result = {g, error, false};
-    r->done = load_done;
-    r->context = &result;
-    lua_pushcfunction(r->co, push_load);
-    lua_pushlightuserdata(r->co, snapshot);
-    routine_run(r, 1);
-    if (result.ok && holds_too_much(p)) {
-        result.ok = false;
-        *error = (struct policy_error){0};
-        snprintf(error->message, sizeof error->message, "the scripts hold %zu bytes when they are loaded; limits.script_bytes is %zu", p->budget.bytes,
-                 p->worker->config->script_bytes);
+    if (r) {
+        r->done = load_done;
+        r->context = &result;
+        lua_pushcfunction(r->co, push_load);
+        lua_pushlightuserdata(r->co, snapshot);
+        routine_run(r, 1);
     }
     if (!result.ok)
         policy_discard(p);
     return result.ok;
+}
+
+bool policy_load(struct policy *p, struct snapshot *snapshot, uint64_t number, struct policy_error *error) {
+    policy_discard(p);
+    if (!load_candidate(p, snapshot, number, error))
+        return false;
+    if (!holds_too_much(p))
+        return true;
+    /* Together with older generations it is too much: a fresh state will do. By itself: never. */
+    size_t together = p->budget.bytes, limit = p->worker->config->script_bytes;
+    policy_discard(p);
+    lua_gc(p->L, LUA_GCCOLLECT);
+    size_t held = together - p->budget.bytes;
+    if (p->current && held <= limit)
+        return load_candidate(p, snapshot, number, error);
+    *error = (struct policy_error){0};
+    snprintf(error->message, sizeof error->message, "the scripts hold %zu bytes when they are loaded; limits.script_bytes is %zu", held, limit);
+    return false;
 }
 
 /* --- in force ----------------------------------------------------------------------------------- */
@@ -248,23 +257,25 @@ void policy_accept(struct policy *p) {
 
 /* --- a fresh state ------------------------------------------------------------------------------ */
 
-/* A policy with the same generations in a state of its own; NULL where that fails. */
-static struct policy *replicate(struct policy *old) {
-    struct policy_error error = {.message = "not enough memory"};
+/* A policy with the same generations, those from `first` on, in a state of its own. NULL where they do not load or are too much, with `error` filled. */
+static struct policy *replicate(struct policy *old, struct list *first, struct policy_error *error) {
+    *error = (struct policy_error){.message = "not enough memory"};
     struct policy *p = policy_create(old->worker, old->host);
     bool ok = p != NULL;
-    for (struct list *node = old->generations.next; ok && node != &old->generations; node = node->next) {
+    for (struct list *node = first; ok && node != &old->generations; node = node->next) {
         struct generation *g = list_entry(node, struct generation, node);
-        ok = policy_load(p, g->snapshot, g->number, &error);
+        ok = policy_load(p, g->snapshot, g->number, error);
         if (ok)
             policy_accept(p);
+    }
+    if (ok && holds_too_much(p)) {
+        *error = (struct policy_error){.message = "they hold too much even then"};
+        ok = false;
     }
     if (ok)
         return p;
     if (p)
         policy_destroy(p);
-    log_write(old->worker->log, LOG_ERROR, "policy", "worker %u: the scripts cannot begin anew: %s%s%s", old->worker->index, error.file,
-              error.file[0] ? ": " : "", error.message);
     return NULL;
 }
 
@@ -272,8 +283,13 @@ struct policy *policy_renew(struct policy *p) {
     struct worker *w = p->worker;
     if (p->candidate || !p->current || worker_now(w) < p->renew_ms || !holds_too_much(p))
         return p;
-    struct policy *fresh = replicate(p);
+    struct policy_error error;
+    struct policy *fresh = replicate(p, p->generations.next, &error);
+    if (!fresh)
+        fresh = replicate(p, &p->current->node, &error);
     if (!fresh) {
+        log_write(w->log, LOG_ERROR, "policy", "worker %u: scripts hold too much and cannot begin anew: %s%s%s", w->index, error.file,
+                  error.file[0] ? ": " : "", error.message);
         p->renew_ms = worker_now(w) + RENEW_PAUSE_MS;
         return p;
     }

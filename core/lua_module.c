@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "http_response.h"
+#include "lua_client.h"
 #include "lua_config.h"
 #include "lua_json.h"
 #include "lua_jwt.h"
@@ -439,5 +440,7 @@ int luaopen_sluice_core(lua_State *L) {
     luaL_newlib(L, FUNCTIONS);
     lua_json_register(L);
     lua_setfield(L, -2, "json");
+    lua_client_register(L);
+    lua_setfield(L, -2, "client");
     return 1;
 }

@@ -3,6 +3,8 @@
 
 #include <inttypes.h>
 
+#include "json.h"
+
 void metrics_sum(struct metrics *sum, const struct metrics *from) {
 #define X(member, name) metrics_add(sum, member, metrics_get(from, member));
     METRICS_COUNTERS(X)
@@ -41,7 +43,9 @@ int metrics_json(struct buf *out, const struct metrics *sum, const struct metric
     rc = rc ? rc : json_member(out, "workers", state->workers);
     rc = rc ? rc : json_member(out, "generation", state->generation);
     rc = rc ? rc : json_member(out, "reloadErrors", state->reload_errors);
-    rc = rc ? rc : buf_appendf(out, ",\"uptimeSeconds\":%.3f}", state->uptime_s);
+    rc = rc ? rc : buf_append_text(out, ",\"uptimeSeconds\":");
+    rc = rc ? rc : json_append_number(out, state->uptime_s);
+    rc = rc ? rc : buf_append_char(out, '}');
     return rc;
 }
 

@@ -60,7 +60,7 @@ struct metrics_state {
     double uptime_s;
 };
 
-/* Appends the counts as a JSON object: the six names of the guide first. Returns 0 or -ENOMEM. */
+/* Appends the counts as a JSON object, the six names of the guide among them. Returns 0 or -ENOMEM. */
 int metrics_json(struct buf *out, const struct metrics *sum, const struct metrics_state *state);
 
 /* Appends the counts in Prometheus' text format, version 0.0.4. Returns 0 or -ENOMEM. */

@@ -30,6 +30,7 @@ int poller_init(struct poller *p, uv_loop_t *loop, void (*after)(void *context),
     int rc = uv_poll_init(loop, &p->handle, p->epoll_fd);
     if (rc) {
         close(p->epoll_fd);
+        p->epoll_fd = -1;
         return rc;
     }
     p->handle.data = p;
@@ -52,11 +53,15 @@ int poller_add(struct poller *p, struct io *io, uint32_t events) {
     return control(p, EPOLL_CTL_ADD, io);
 }
 
-void poller_want(struct poller *p, struct io *io, uint32_t events) {
-    if (io->events == events)
-        return;
+int poller_want(struct poller *p, struct io *io, uint32_t events) {
+    uint32_t before = io->events;
+    if (before == events)
+        return 0;
     io->events = events;
-    control(p, EPOLL_CTL_MOD, io);
+    int rc = control(p, EPOLL_CTL_MOD, io);
+    if (rc)
+        io->events = before;
+    return rc;
 }
 
 void poller_remove(struct poller *p, struct io *io) {

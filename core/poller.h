@@ -36,8 +36,8 @@ void poller_close(struct poller *p);
 /* Adds a socket. Returns 0 or a negative error. */
 int poller_add(struct poller *p, struct io *io, uint32_t events);
 
-/* Changes what is asked for; nothing where it is the same. */
-void poller_want(struct poller *p, struct io *io, uint32_t events);
+/* Changes what is asked for; nothing where it is the same. Returns 0, or a negative error with nothing changed. */
+int poller_want(struct poller *p, struct io *io, uint32_t events);
 
 /* Takes the socket out; it is still open. */
 void poller_remove(struct poller *p, struct io *io);

@@ -135,8 +135,7 @@ static bool decide(struct server *s, bool accept) {
         *task = (struct decide_task){{NULL, run_decide, cancel_decide}, accept};
         tasks[i] = &task->task;
     }
-    hub_post_all(s->hub, tasks);
-    return true;
+    return hub_post_all(s->hub, tasks) == 0;
 }
 
 /* Lets a worker that has not answered go: what it still loads is dropped. */

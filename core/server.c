@@ -70,35 +70,10 @@ void server_sweep(struct server *s, uint64_t now_ms) {
     }
 }
 
-struct drain_task {
-    struct task task;
-    uint64_t drain_ms;
-    bool now;
-};
-
-static void run_drain(struct task *task, void *worker) {
-    struct drain_task *drain = (struct drain_task *)(void *)task;
-    if (drain->now)
-        worker_stop(worker);
-    else
-        worker_drain(worker, drain->drain_ms);
-    free(drain);
-}
-
-static void cancel_drain(struct task *task) {
-    free(task);
-}
-
 /* Tells every worker to leave. */
-static void post_drain(struct server *s, bool now, uint64_t drain_ms) {
-    for (unsigned i = 0; i < s->started; i++) {
-        struct drain_task *drain = malloc(sizeof *drain);
-        if (!drain)
-            continue;
-        *drain = (struct drain_task){{NULL, run_drain, cancel_drain}, drain_ms, now};
-        if (hub_post(s->hub, i, &drain->task) != 0)
-            free(drain);
-    }
+static void order_all(struct server *s, enum worker_order order, uint64_t drain_ms) {
+    for (unsigned i = 0; i < s->started; i++)
+        worker_order(s->workers[i], order, drain_ms);
 }
 
 void server_stop(struct server *s, uint64_t drain_ms) {
@@ -124,10 +99,10 @@ static void begin_to_leave(struct server *s) {
     pthread_mutex_unlock(&s->lock);
     if (start) {
         atomic_store(&s->draining, true);
-        post_drain(s, false, drain_ms);
+        order_all(s, ORDER_DRAIN, drain_ms);
     }
     if (now)
-        post_drain(s, true, 0);
+        order_all(s, ORDER_STOP, 0);
 }
 
 /* The files have changed, or may have. */
@@ -379,9 +354,7 @@ struct listen_task {
 
 static void run_listen(struct task *task, void *worker) {
     struct listen_task *listen_task = (struct listen_task *)(void *)task;
-    struct worker *w = worker;
-    if (worker_listen(w, listen_task->fd) != 0)
-        log_write(w->log, LOG_ERROR, "listen", "worker %u cannot listen: not enough memory", w->index);
+    worker_listen(worker, listen_task->fd);
     free(listen_task);
 }
 
@@ -393,16 +366,21 @@ static void cancel_listen(struct task *task) {
 static bool listen_all(struct server *s, struct listen_address *address, char error[SERVER_ERROR_BYTES]) {
     for (unsigned i = 0; i < s->started; i++) {
         struct listen_task *task = malloc(sizeof *task);
-        if (!task)
+        if (!task) {
+            explain(error, "not enough memory");
             return false;
+        }
         int fd = listener_open(address, (unsigned)s->config->stale_ms, error);
         if (fd < 0) {
             free(task);
             return false;
         }
         *task = (struct listen_task){{NULL, run_listen, cancel_listen}, fd};
-        if (hub_post(s->hub, i, &task->task) != 0)
+        if (hub_post(s->hub, i, &task->task) != 0) {
             cancel_listen(&task->task);
+            explain(error, "not enough memory");
+            return false;
+        }
     }
     s->port = listener_port(address);
     return true;
@@ -522,7 +500,7 @@ void server_free(struct server *s) {
         server_stop(s, 0);
         uv_thread_join(&s->control);
     } else {
-        post_drain(s, true, 0);
+        order_all(s, ORDER_STOP, 0);
     }
     for (unsigned i = 0; i < s->started; i++)
         worker_join(s->workers[i]);

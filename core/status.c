@@ -18,7 +18,7 @@ void server_metrics(struct server *s, struct metrics *sum, struct metrics_state 
         .history_messages = stats.history_messages,
         .history_bytes = stats.history_bytes,
         .workers = s->config->workers,
-        .uptime_s = (double)(uv_hrtime() - s->started_ns) / 1e9,
+        .uptime_s = (double)((uv_hrtime() - s->started_ns) / 1000000) / 1000,
     };
     clock_gettime(CLOCK_REALTIME, &state->now);
     metrics_add(sum, published, stats.published);

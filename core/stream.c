@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -511,7 +510,9 @@ static void deliver(struct subscriber *sub) {
     size_t n;
     do {
         n = channel_owed(sub, s->worker->registry.all, owed, DELIVER_BATCH);
-        if (n == 0)
+        if (n == CHANNEL_NO_MEMORY)
+            stream_close(s, STREAM_NO_MEMORY);
+        if (n == 0 || n == CHANNEL_NO_MEMORY)
             return;
         for (size_t i = 0; i < n; i++)
             deliveries[i] = (struct delivery){owed[i].message, owed[i].subscription, false};
@@ -702,8 +703,9 @@ void stream_close(struct stream *s, enum stream_end end) {
 static void send_expired(struct stream *s) {
     struct buf frame = {0};
     struct buf data = {0};
-    double whole = floor(s->expiry);
-    int rc = whole == s->expiry ? buf_appendf(&data, "{\"exp\":%.0f}", s->expiry) : buf_appendf(&data, "{\"exp\":%.3f}", s->expiry);
+    int rc = buf_append_text(&data, "{\"exp\":");
+    rc = rc ? rc : json_append_number(&data, s->expiry);
+    rc = rc ? rc : buf_append_char(&data, '}');
     rc = rc ? rc : sse_append_event(&frame, slice_make(NULL, 0), slice_of("sluice.expired"), buf_slice(&data));
     if (rc == 0)
         send_own(s, &frame);

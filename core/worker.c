@@ -17,6 +17,7 @@
 enum {
     TURN_SLICE = 64,
     TURN_READY = 64,
+    LISTEN_AGAIN_MS = 100,
     BUSY_MS = 1000 /* one turn of scripts that is worth telling */
 };
 
@@ -145,9 +146,26 @@ static void on_clock(uv_timer_t *timer) {
 
 static void check_end(struct worker *w);
 
+void worker_order(struct worker *w, enum worker_order order, uint64_t drain_ms) {
+    atomic_store_explicit(&w->order_drain_ms, drain_ms, memory_order_relaxed);
+    atomic_store_explicit(&w->order, (int)order, memory_order_release);
+    uv_async_send(&w->wake);
+}
+
+static void obey(struct worker *w) {
+    if (atomic_load_explicit(&w->order, memory_order_relaxed) == ORDER_NONE)
+        return;
+    int order = atomic_exchange_explicit(&w->order, ORDER_NONE, memory_order_acquire);
+    if (order == ORDER_STOP)
+        worker_stop(w);
+    else
+        worker_drain(w, atomic_load_explicit(&w->order_drain_ms, memory_order_relaxed));
+}
+
 static void on_turn(uv_check_t *check) {
     struct worker *w = check->data;
     take_inbox(w);
+    obey(w);
     bool more = registry_step(&w->registry, TURN_SLICE);
     serve_ready(w);
     reap(w);
@@ -182,9 +200,25 @@ uint64_t worker_busy_ms(const struct worker *w) {
 
 /* --- leaving ------------------------------------------------------------------------------------ */
 
-int worker_listen(struct worker *w, int fd) {
+static void begin_to_listen(struct worker *w);
+
+static void on_listen_again(struct wheel_timer *timer, uint64_t now_ms) {
+    (void)now_ms;
+    begin_to_listen(list_entry(timer, struct worker, listener_pause));
+}
+
+static void begin_to_listen(struct worker *w) {
+    int rc = poller_add(&w->poller, &w->listener, EPOLLIN);
+    if (rc == 0)
+        return;
+    log_write(w->log, LOG_WARN, "listen", "worker %u cannot listen yet: %s; trying again", w->index, strerror(-rc));
+    w->listener_pause.fire = on_listen_again;
+    wheel_set(&w->wheel, &w->listener_pause, worker_now(w) + LISTEN_AGAIN_MS);
+}
+
+void worker_listen(struct worker *w, int fd) {
     w->listener = (struct io){.fd = fd, .ready = listener_ready};
-    return poller_add(&w->poller, &w->listener, EPOLLIN);
+    begin_to_listen(w);
 }
 
 void worker_unlisten(struct worker *w) {
@@ -281,6 +315,7 @@ static int init_loop(struct worker *w) {
     int rc = uv_loop_init(&w->loop);
     if (rc)
         return rc;
+    w->loop_made = true;
     rc = poller_init(&w->poller, &w->loop, after_poll, w);
     rc = rc ? rc : uv_async_init(&w->loop, &w->wake, on_wake);
     if (rc)
@@ -294,8 +329,24 @@ static int init_loop(struct worker *w) {
     return 0;
 }
 
-int worker_start(struct worker *w) {
-    w->listener.fd = -1;
+/* Takes back what a start has come to before it failed. */
+static void undo_start(struct worker *w) {
+    if (w->policy)
+        w->ops->destroy(w->policy);
+    registry_deinit(&w->registry);
+    if (!w->loop_made)
+        return;
+    uv_walk(&w->loop, close_handle, NULL);
+    while (uv_run(&w->loop, UV_RUN_DEFAULT) != 0)
+        continue;
+    if (w->poller.epoll_fd >= 0)
+        close(w->poller.epoll_fd);
+    uv_loop_close(&w->loop);
+}
+
+/* Everything but the thread. */
+static int prepare(struct worker *w) {
+    w->listener.fd = w->poller.epoll_fd = -1;
     list_init(&w->conns);
     list_init(&w->dead);
     list_init(&w->ended);
@@ -315,14 +366,23 @@ int worker_start(struct worker *w) {
         return rc;
     w->registry.all->hub = hub_all(w->hub);
     w->policy = w->ops->create(w, w->server->policy_context);
-    if (!w->policy)
-        return -ENOMEM;
+    return w->policy ? 0 : -ENOMEM;
+}
+
+int worker_start(struct worker *w) {
+    int rc = prepare(w);
+    if (rc) {
+        undo_start(w);
+        return rc;
+    }
     /* The host's thread takes signals, ours never do. */
     sigset_t all, old;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     rc = uv_thread_create(&w->thread, run, w);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (rc)
+        undo_start(w);
     return rc;
 }
 

@@ -21,6 +21,8 @@ struct exchange;
 
 enum { WORKER_SCRATCH = 64 * 1024, WORKER_POOL = 64 };
 
+enum worker_order { ORDER_NONE, ORDER_DRAIN, ORDER_STOP };
+
 struct worker {
     struct server *server;
     const struct config *config;
@@ -64,7 +66,12 @@ struct worker {
     char date[HTTP_DATE_BYTES + 1];
     bool draining;
     bool stopping;
+    bool loop_made;
     struct wheel_timer drain_timer;
+
+    /* What the control thread has ordered; the next turn obeys. To leave must not need memory, so it comes by no task. */
+    _Atomic int order; /* enum worker_order */
+    _Atomic uint64_t order_drain_ms;
 
     /* For others to see: since when (uv_hrtime) a script runs without a break, 0 where none does, and what for, a text that stays. */
     _Atomic uint64_t busy_since_ns;
@@ -74,7 +81,7 @@ struct worker {
     char scratch[WORKER_SCRATCH];
 };
 
-/* Starts the thread; returns 0 or a negative error. `listen_fd` is taken over when the worker is told to listen (worker_listen_task). */
+/* Starts the thread. Returns 0, or a negative error with nothing left of it but the memory of `w`. */
 int worker_start(struct worker *w);
 
 /* Waits for the thread's end and frees what is left. */
@@ -97,8 +104,8 @@ uint64_t worker_random(struct worker *w);
 /* The value spread evenly from once to twice. */
 uint64_t worker_spread(struct worker *w, uint64_t value);
 
-/* Begins to accept on a bound and listening socket, which the worker owns from here on. */
-int worker_listen(struct worker *w, int fd);
+/* Begins to accept on a bound and listening socket, which the worker owns from here on. Where the system refuses that now, it is tried again. */
+void worker_listen(struct worker *w, int fd);
 
 /* Accepts no more. */
 void worker_unlisten(struct worker *w);
@@ -118,6 +125,9 @@ void worker_stop(struct worker *w);
 
 /* How long one turn of scripts keeps the worker busy by now, in milliseconds; 0 where it is not worth telling. Safe from any thread. */
 uint64_t worker_busy_ms(const struct worker *w);
+
+/* Orders the worker to leave, from any thread: over `drain_ms`, or now. Never fails. */
+void worker_order(struct worker *w, enum worker_order order, uint64_t drain_ms);
 
 /* A scratch array of at least `count` sources; valid until the next call. NULL: no memory. */
 struct hub_source *worker_sources(struct worker *w, size_t count);

@@ -1,8 +1,10 @@
 -- SPDX-License-Identifier: MIT
--- Who may: verifies the token of each request, and holds streams and publishers to the channels that it covers. Routes with { auth = false } are
--- open to all. Without a key (jwt.key, jwt.key_file) everything is, and tokens are ignored. doc/auth.md tells it from the outside.
+-- Who may: verifies the token of each request, and holds streams and publishers to the channels that it covers.
+-- Routes with { auth = false } are open to all. Without a key (jwt.key, jwt.key_file) everything is, and tokens are
+-- ignored. doc/auth.md tells it from the outside.
 --
--- Other scripts find here what a token says: request.user (its `sub`), request.claims (all of it); request.expires (its `exp`) ends the stream.
+-- Leaves for other scripts what the token says: request.user (its `sub`) and request.claims (all of it); and with
+-- request.expires (its `exp`) the stream ends when it does.
 
 if not sluice.jwt.has_key then return { name = "auth", priority = 800 } end
 
@@ -13,8 +15,8 @@ local RESERVED = "^sluice%."
 
 local cookie = sluice.config.jwt.cookie
 
--- The token that a request carries: the header wins over the query, the query over the cookie. Returns nil where there is none, with what is
--- wrong where it cannot be told which.
+-- The token that a request carries: the header wins over the query, the query over the cookie. Returns nil where there
+-- is none, with what is wrong where it cannot be told which.
 local function find_token(request)
   local scheme, credentials = (request:header("Authorization") or ""):match("^(%S+) +(.+)$")
   if scheme and scheme:lower() == "bearer" then return credentials end
@@ -34,7 +36,8 @@ local function is_list_of_names(list)
   return true
 end
 
--- What is wrong with the claims that are ours; nil where nothing is. What is not understood must not be taken for a permission.
+-- What is wrong with the claims that are ours; nil where nothing is. What is not understood must not be taken for a
+-- permission.
 local function problem_with(claims)
   local user, rights = claims.sub, claims.sluice
   if user ~= nil and (type(user) ~= "string" or #user > MAX_USER_BYTES or user:find("%c")) then
@@ -65,7 +68,8 @@ local function is_open(request)
   return options ~= nil and options.auth == false
 end
 
--- Whether a list of a claim covers a channel: by its name, or by a prefix that ends in "*". Reserved channels are never meant by a prefix.
+-- Whether a list of a claim covers a channel: by its name, or by a prefix that ends in "*". Reserved channels are never
+-- meant by a prefix.
 local function covers(list, channel)
   for _, pattern in ipairs(list or {}) do
     if pattern == channel then return true end

@@ -160,7 +160,8 @@ function Server:publish_all(list)
 end
 
 -- A server as a child process. Options: `config` (laid over the defaults above), `scripts` (name -> text of policy scripts), `defaults` (true: the default
--- policy's scripts beside them), `args` (more command line words), `env`, `no_config` (true: no --config at all), `command` ("serve"), `files` (limit of open files).
+-- policy's scripts beside them), `args` (more command line words), `env`, `no_config` (true: no --config at all), `command` ("serve"), `files` (limit of open files),
+-- `preload` (a sanitizer's runtime, in the place of SLUICE_PRELOAD's).
 -- Returns at once an object with the process; `helper.serve` waits until it is ready.
 function helper.launch(options)
   options = options or {}
@@ -180,7 +181,7 @@ function helper.launch(options)
     argv[#argv + 1] = word
   end
   -- The sanitizer goes into the interpreter itself: what the command's first line runs (env) would only pass on a cleared LD_PRELOAD.
-  local preload = os.getenv("SLUICE_PRELOAD")
+  local preload = options.preload or os.getenv("SLUICE_PRELOAD")
   if preload and preload ~= "" then
     table.insert(argv, 1, "lua5.4")
   end

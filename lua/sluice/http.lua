@@ -69,42 +69,45 @@ local function read_fields(head)
   return headers
 end
 
--- Reads a whole response, as received until the server closed. Interim answers (1xx) are skipped. Returns { status,
--- reason, headers (names in lower case, repeated ones joined by ", "), body }; or nil and a message. `method` is the
--- request's.
+-- Reads the head of a response, which begins at `from`. Returns { status, reason, headers (names in lower case, repeated
+-- ones joined by ", ") } and where its body begins; or nil and a message.
+function http.parse_head(raw, from)
+  local status, reason, rest = raw:match("^HTTP/1%.%d (%d%d%d) ?([^\r\n]*)\r\n()", from)
+  if not status then return nil, "the answer is not HTTP/1.1" end
+  local head_end, body_start = raw:match("()\r\n\r\n()", rest - 2)
+  if not head_end then return nil, "the answer is cut off in its header" end
+  local headers, message = read_fields(raw:sub(rest, head_end - 1))
+  if not headers then return nil, message end
+  return { status = tonumber(status), reason = reason, headers = headers }, body_start
+end
+
+-- Reads a whole response, as received until the server closed. Interim answers (1xx) are skipped. Returns what parse_head
+-- does with the `body`; or nil and a message. `method` is the request's.
 function http.parse_response(raw, method)
   local from = 1
-  while true do
-    local status, reason, rest = raw:match("^HTTP/1%.%d (%d%d%d) ?([^\r\n]*)\r\n()", from)
-    if not status then
-      if from > #raw then return nil, "the server closed the connection without an answer" end
-      return nil, "the answer is not HTTP/1.1"
-    end
-    local head_end, body_start = raw:match("()\r\n\r\n()", rest - 2)
-    if not head_end then return nil, "the answer is cut off in its header" end
-    local headers, message = read_fields(raw:sub(rest, head_end - 1))
-    if not headers then return nil, message end
-    status = tonumber(status)
-    if status >= 200 then
-      local answer = { status = status, reason = reason, headers = headers, body = "" }
-      if method == "HEAD" or status == 204 or status == 304 then return answer end
-      if (headers["transfer-encoding"] or ""):lower():find("chunked%s*$") then
-        answer.body, message = read_chunks(raw, body_start)
-        if not answer.body then return nil, message end
-        return answer
-      end
-      answer.body = raw:sub(body_start)
-      local length = headers["content-length"]
-      if length then
-        length = length:find("^%d+$") and #length <= 15 and tonumber(length)
-        if not length then return nil, "the answer's Content-Length is malformed" end
-        if #answer.body < length then return nil, "the answer is cut off in its body" end
-        answer.body = answer.body:sub(1, length)
-      end
-      return answer
-    end
-    from = body_start
+  local answer
+  repeat
+    if from > #raw then return nil, "the server closed the connection without an answer" end
+    answer, from = http.parse_head(raw, from)
+    if not answer then return nil, from end
+  until answer.status >= 200
+  answer.body = ""
+  if method == "HEAD" or answer.status == 204 or answer.status == 304 then return answer end
+  if (answer.headers["transfer-encoding"] or ""):lower():find("chunked%s*$") then
+    local body, message = read_chunks(raw, from)
+    if not body then return nil, message end
+    answer.body = body
+    return answer
   end
+  answer.body = raw:sub(from)
+  local length = answer.headers["content-length"]
+  if length then
+    length = length:find("^%d+$") and #length <= 15 and tonumber(length)
+    if not length then return nil, "the answer's Content-Length is malformed" end
+    if #answer.body < length then return nil, "the answer is cut off in its body" end
+    answer.body = answer.body:sub(1, length)
+  end
+  return answer
 end
 
 return http

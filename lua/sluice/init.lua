@@ -82,7 +82,9 @@ local function prepare(settings, options)
   local flat = config.flatten(resolved)
   flat["jwt.key"], message = config.key(resolved)
   if message then return nil, message end
-  flat.public_json = core.json.encode(config.public(resolved))
+  local json, why = core.json.encode(config.public(resolved))
+  if not json then return nil, why end
+  flat.public_json = json
   return flat, {
     scripts = scripts,
     signals = options and options.signals or false,
@@ -96,8 +98,8 @@ end
 function sluice.start(settings, options)
   local flat, rest = prepare(settings, options)
   if not flat then return nil, rest end
-  local handle, message = core.start(flat, rest)
-  if not handle then return nil, message end
+  local ok, handle, message = pcall(core.start, flat, rest) -- it raises where memory is short
+  if not ok or not handle then return nil, message or handle end
   return setmetatable({ core = handle }, server)
 end
 
@@ -105,7 +107,9 @@ end
 function sluice.check(settings)
   local flat, rest = prepare(settings)
   if not flat then return nil, rest end
-  return core.check(flat, rest)
+  local ok, result, message = pcall(core.check, flat, rest)
+  if not ok then return nil, result end
+  return result, message
 end
 
 return sluice

@@ -148,7 +148,8 @@ static void link_to(struct reader *reader, int c) {
         return;
     }
     struct subscription *sub = &reader->subs[c];
-    *sub = (struct subscription){.channel = channels[c], .subscriber = &reader->sub, .since = newest_id(), .next = reader->sub.subs};
+    *sub = (struct subscription){
+        .channel = channels[c], .subscriber = &reader->sub, .since = newest_id(), .next = reader->sub.subs};
     list_init(&sub->node);
     reader->sub.subs = sub;
     channel_link(channels[c], &sub->node);
@@ -337,6 +338,47 @@ TEST(a_message_costs_one_visit_of_each_and_no_more) {
     CHECK_EQ_INT(channel_push(ch, message_of("c", "", 1, id_of(1, 3))), 0);
     CHECK_EQ_INT(channel_step(ch, &COUNT, 100), 0); /* for nobody */
     CHECK_EQ_INT(ch->pending_count, 0);
+    channel_free(ch);
+}
+
+static size_t owed_count;
+
+static void count_owed(struct subscriber *s) {
+    struct owed owed[4];
+    size_t n = channel_owed(s, NULL, owed, 4);
+    owed_count += n;
+    if (n)
+        s->position = owed[n - 1].message->id;
+}
+
+/* Others have left, so an older message is still under way when the cursor comes to who has joined since. */
+TEST(who_joins_later_is_not_given_what_is_older) {
+    static const struct subscriber_ops ops = {.deliver = count_owed};
+    struct channel *ch = channel_new(slice_of("c"), false);
+    struct subscriber subs[4] = {0};
+    struct subscription ties[4] = {0};
+    for (int i = 0; i < 4; i++) {
+        if (i == 3)
+            CHECK_EQ_INT(channel_push(ch, message_of("c", "", 1, id_of(1, 1))), 0);
+        list_init(&ties[i].node);
+        ties[i].channel = ch;
+        ties[i].subscriber = &subs[i];
+        ties[i].since = id_of(1, i == 3);
+        subs[i].subs = &ties[i];
+        subs[i].state = SUBSCRIBER_LIVE;
+        channel_link(ch, &ties[i].node);
+    }
+    channel_unlink(ch, &ties[0].node);
+    channel_unlink(ch, &ties[1].node);
+    owed_count = 0;
+    CHECK_EQ_INT(channel_step(ch, &ops, 2), 2);
+    CHECK_EQ_INT(ch->pending_count, 1);
+    CHECK_EQ_INT(owed_count, 1);
+    CHECK_EQ_INT(channel_push(ch, message_of("c", "", 1, id_of(1, 2))), 0);
+    channel_step(ch, &ops, 100);
+    CHECK_EQ_INT(owed_count, 3);
+    channel_unlink(ch, &ties[2].node);
+    channel_unlink(ch, &ties[3].node);
     channel_free(ch);
 }
 

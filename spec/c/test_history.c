@@ -167,7 +167,9 @@ TEST(a_place_is_found_by_id) {
         size_t want = i < 5 ? 0 : i > 20 ? 16 : (size_t)(i - 4);
         CHECK_EQ_INT(history_after(&history, id_of(i, 0)), want);
         CHECK_EQ_INT(history_after(&history, id_of(i, 7)), want);
-        CHECK_EQ_INT(history_after(&history, message_id_before(id_of(i, 0))), i <= 5 ? 0 : i > 20 ? 16 : (size_t)(i - 5));
+        CHECK_EQ_INT(history_after(&history, message_id_before(id_of(i, 0))), i <= 5   ? 0
+                                                                              : i > 20 ? 16
+                                                                                       : (size_t)(i - 5));
     }
     CHECK_EQ_INT(history_after(&history, id_of(UINT64_MAX, UINT64_MAX)), 16);
     history_deinit(&history);
@@ -233,16 +235,18 @@ TEST(all_histories_together_keep_to_their_total) {
         int at = (int)check_random_below(&r, HISTORIES);
         struct history *h = &histories[at];
         model[n].history = at;
-        model[n].size = append_to(h, id_of(now, 0), check_random_below(&r, check_random_once_in(&r, 9) ? 6000 : 300), now);
+        model[n].size =
+            append_to(h, id_of(now, 0), check_random_below(&r, check_random_once_in(&r, 9) ? 6000 : 300), now);
         struct message_id dropped[HISTORIES] = {{0, 0}};
         size_t count[HISTORIES] = {0}, bytes[HISTORIES] = {0}, sum = 0;
-        /* From the newest back: what no longer fits drops all before it. Only the history that grew looks at its age. */
+        /* From the newest back: what no longer fits drops all before it. Only the one that grew looks at its age. */
         bool full[HISTORIES] = {false}, total_full = false;
         for (int i = n; i >= 0 && i > n - 1000; i--) {
             int k = model[i].history;
             if (k < 0)
                 continue;
-            bool fits = count[k] < histories[k].limits.messages && bytes[k] + model[i].size <= histories[k].limits.bytes;
+            bool fits =
+                count[k] < histories[k].limits.messages && bytes[k] + model[i].size <= histories[k].limits.bytes;
             bool young = k != at || n - i <= 400;
             full[k] = full[k] || !fits || !young;
             if (full[k])

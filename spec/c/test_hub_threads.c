@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The hub as a server uses it: workers with registries of their own, publishers on threads of theirs and on the workers', clients that are cut off at
- * any moment and come back by their last id on any worker. Meant for the thread sanitizer too. */
+/* The hub as a server uses it: workers with registries of their own, publishers on threads of theirs and on the
+ * workers', clients that are cut off at any moment and come back by their last id on any worker. Meant for the thread
+ * sanitizer too. */
 #include "check.h"
 #include "check_random.h"
 #include "messages.h"
@@ -12,7 +13,16 @@
 #include "../../core/hub.h"
 #include "../../core/registry.h"
 
-enum { WORKERS = 3, PUBLISHERS = 3, CHANNELS = 4, CLIENTS = 24, EACH = 1200, OWN = 300, MOST = PUBLISHERS * EACH + WORKERS * OWN, GAPS = 4000 };
+enum {
+    WORKERS = 3,
+    PUBLISHERS = 3,
+    CHANNELS = 4,
+    CLIENTS = 24,
+    EACH = 1200,
+    OWN = 300,
+    MOST = PUBLISHERS * EACH + WORKERS * OWN,
+    GAPS = 4000
+};
 
 static const char *const NAMES[CHANNELS] = {REGISTRY_ALL, "a", "b", "c"};
 
@@ -193,8 +203,8 @@ static void read_on(struct worker *w, struct client *c) {
     struct hub_gap gap;
     bool live;
     struct message_id was = c->sub.position;
-    size_t n = hub_read(hub, c->sources, c->count, &c->sub.position, messages, from, 1 + check_random_below(&w->random, 5), 2000,
-                        now_of(&w->random), &live, &gap);
+    size_t n = hub_read(hub, c->sources, c->count, &c->sub.position, messages, from,
+                        1 + check_random_below(&w->random, 5), 2000, now_of(&w->random), &live, &gap);
     sources_back(c);
     if (gap.found)
         note_gaps(c, was, &gap);
@@ -398,7 +408,8 @@ static bool told(const struct client *c, const struct record *r) {
     return false;
 }
 
-/* What a client has must be what was published to its channels, save what it was told was missing. Returns how much was. */
+/* What a client has must be what was published to its channels, save what it was told was missing. Returns how much
+ * was. */
 static size_t check_client(const struct client *c) {
     size_t at = 0, missing = 0;
     for (size_t i = 0; i < entry_count; i++) {

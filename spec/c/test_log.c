@@ -106,7 +106,8 @@ TEST(json_records_are_json) {
 
 /* Text of any bytes: what came from a client, or the middle of a character that was cut. */
 TEST(json_records_are_json_for_any_bytes) {
-    static const unsigned char BYTES[] = {'a', '"', '\\', '\n', 1, 0x7f, 0x80, 0xc3, 0xa9, 0xe2, 0x82, 0xac, 0xed, 0xa0, 0xf0, 0x9f, 0x98, 0xff};
+    static const unsigned char BYTES[] = {'a',  '"',  '\\', '\n', 1,    0x7f, 0x80, 0xc3, 0xa9,
+                                          0xe2, 0x82, 0xac, 0xed, 0xa0, 0xf0, 0x9f, 0x98, 0xff};
     struct log log = make(LOG_JSON);
     struct buf message = {0};
     struct check_random r = check_random_of(9);
@@ -123,13 +124,14 @@ TEST(json_records_are_json_for_any_bytes) {
     buf_deinit(&message);
 }
 
-/* Fills a record with `fill`, behind `lead` bytes; checks that it is bounded, one line, and says that it was cut. */
-static void check_cut(enum log_format format, const char *fill, size_t lead) {
-    static char text[20000];
+/* Fills a record with `size` bytes of `fill`, behind `lead` others; checks that it is bounded, one line, and says that
+ * it was cut. */
+static void check_cut(enum log_format format, const char *fill, size_t lead, size_t size) {
+    char text[20000];
     struct buf message = {0};
     size_t step = strlen(fill), len = lead;
     memset(text, 'l', lead);
-    for (; len + step < sizeof text; len += step)
+    for (; len + step < size; len += step)
         memcpy(text + len, fill, step);
     text[len] = '\0';
     struct log log = make(format);
@@ -149,15 +151,19 @@ static void check_cut(enum log_format format, const char *fill, size_t lead) {
 }
 
 TEST(a_record_that_is_too_long_is_cut_and_says_so) {
-    static const char *const FILLS[] = {"x", "\n", "\x01", "\"", "\\", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\x7f"};
+    static const char *const FILLS[] = {"x",   "\n", "\x01", "\"", "\\", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80",
+                                        "\x7f"};
     for (size_t i = 0; i < sizeof FILLS / sizeof *FILLS; i++) {
         for (size_t lead = 0; lead < 8; lead++) {
             CHECK_NOTE("fill %zu, lead %zu, text", i, lead);
-            check_cut(LOG_TEXT, FILLS[i], lead);
+            check_cut(LOG_TEXT, FILLS[i], lead, 20000);
             CHECK_NOTE("fill %zu, lead %zu, JSON", i, lead);
-            check_cut(LOG_JSON, FILLS[i], lead);
+            check_cut(LOG_JSON, FILLS[i], lead, 20000);
         }
     }
+    CHECK_NOTE("what is too long only when escaped");
+    check_cut(LOG_TEXT, "\x01", 0, 4000);
+    check_cut(LOG_JSON, "\x01", 0, 4000);
 }
 
 TEST(a_record_that_just_fits_is_whole) {

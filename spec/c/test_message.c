@@ -48,9 +48,33 @@ TEST(ids_are_written_and_read_back) {
 
 TEST(what_is_no_id_is_not_read_as_one) {
     static const char *const CASES[] = {
-        "",     "-",    "1",    "1-",    "-1",    "--",   "1--1",  "1-2-3", "1-2-",  " 1-2", "1-2 ", "1 -2",
-        "+1-2", "1-+2", "1--2", "a-b",   "1-b",   "a-1",  "0x1-1", "1.0-1", "1\xe2\x80\x93 2",   "18446744073709551616-0",
-        "0-18446744073709551616", "99999999999999999999999999999999999999-1", "earliest", "$", "1-2\n",
+        "",
+        "-",
+        "1",
+        "1-",
+        "-1",
+        "--",
+        "1--1",
+        "1-2-3",
+        "1-2-",
+        " 1-2",
+        "1-2 ",
+        "1 -2",
+        "+1-2",
+        "1-+2",
+        "1--2",
+        "a-b",
+        "1-b",
+        "a-1",
+        "0x1-1",
+        "1.0-1",
+        "1\xe2\x80\x93 2",
+        "18446744073709551616-0",
+        "0-18446744073709551616",
+        "99999999999999999999999999999999999999-1",
+        "earliest",
+        "$",
+        "1-2\n",
     };
     struct message_id id;
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
@@ -285,8 +309,7 @@ TEST(the_longest_of_everything_fits) {
     struct message *m = message_new(slice_make(channel, sizeof channel), NONE, NONE);
     message_seal(m, (struct message_id){UINT64_MAX, UINT64_MAX});
     CHECK_EQ_MEM(message_channel(m).ptr, message_channel(m).len, channel, sizeof channel);
-    CHECK_EQ_SLICE(message_wire(m, true),
-                   "36\r\nid: 18446744073709551615-18446744073709551615\ndata: \n\n\r\n");
+    CHECK_EQ_SLICE(message_wire(m, true), "36\r\nid: 18446744073709551615-18446744073709551615\ndata: \n\n\r\n");
     message_release(m);
 }
 

@@ -102,7 +102,8 @@ TEST(bytes_leave_in_order_however_they_are_cut) {
         CHECK_NOTE("round %d", round);
         for (int i = 0; i < 300; i++) {
             if (check_random_once_in(&r, 3)) {
-                struct message *m = message_of("c", i % 2 ? "e" : "", check_random_below(&r, 40), id_of(1, (uint64_t)i));
+                struct message *m =
+                    message_of("c", i % 2 ? "e" : "", check_random_below(&r, 40), id_of(1, (uint64_t)i));
                 struct slice wire = message_wire(m, i % 3 > 0);
                 size_t begun = check_random_once_in(&r, 4) ? check_random_below(&r, (unsigned)wire.len) : 0;
                 struct slice rest = slice_make(wire.ptr + begun, wire.len - begun);
@@ -257,7 +258,8 @@ TEST(a_gap_gets_its_words_when_it_is_due_and_loses_them_when_it_grows) {
     outq_write_gap(&q, words);
     struct iovec iov[2];
     CHECK_EQ_INT(outq_iov(&q, iov, 2), 2);
-    CHECK_EQ_MEM((char *)iov[0].iov_base, iov[0].iov_len, message_wire(words, false).ptr, message_wire(words, false).len);
+    CHECK_EQ_MEM((char *)iov[0].iov_base, iov[0].iov_len, message_wire(words, false).ptr,
+                 message_wire(words, false).len);
     outq_advance(&q, 3); /* into the gap: it stands as it is, another one begins */
     CHECK(q.gap == NULL);
     CHECK_EQ_INT(drop(&q, NULL), 3);

@@ -12,7 +12,7 @@ static const uint64_t HORIZON = UINT64_C(1) << (WHEEL_BITS * WHEEL_LEVELS);
 static struct timer {
     struct wheel_timer timer;
     bool armed;
-    uint64_t due; /* as it was set */
+    uint64_t due;     /* as it was set */
     uint64_t soonest; /* it must not fire before */
 } timers[TIMERS];
 
@@ -74,7 +74,8 @@ static void start(uint64_t now_ms, wheel_callback fire) {
 
 /* Random timers against the plain list: all that is due has fired, nothing else has, and the wheel is never late. */
 TEST(timers_fire_when_they_are_due_and_once) {
-    static const uint64_t STARTS[] = {0, 1, 63, 64, 4095, UINT64_C(1700000000123), (UINT64_C(1) << 30) - 3, (UINT64_C(1) << 36) - 70};
+    static const uint64_t STARTS[] = {
+        0, 1, 63, 64, 4095, UINT64_C(1700000000123), (UINT64_C(1) << 30) - 3, (UINT64_C(1) << 36) - 70};
     for (size_t s = 0; s < sizeof STARTS / sizeof *STARTS; s++) {
         r = check_random_of(s);
         start(STARTS[s], on_random);

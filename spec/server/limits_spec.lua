@@ -139,12 +139,12 @@ describe("an answer that its client does not take", function()
     assert(slow:send(http.format("GET", "/large")))
     local began, got = socket.gettime(), 0
     while got < 8000000 do
-      local bytes, message, partial = slow.socket:receive(200000)
+      local bytes, message, partial = slow.socket:receive(100000)
       got = got + #(bytes or partial)
       assert.is_true(message ~= "closed" or got >= 8000000, "closed after " .. got)
       socket.select(nil, nil, 0.02)
     end
-    assert.is_true(socket.gettime() - began > 0.5 or got >= 8000000)
+    assert.is_true(socket.gettime() - began > 1)
   end)
 end)
 
@@ -220,7 +220,7 @@ describe("limits.connections", function()
   end)
 
   it("does not let silent connections over the limit keep their places", function()
-    local server = helper.serve{ config = { limits = { connections = 2, header_timeout = 0.3, idle_timeout = 30 } } }
+    local server = helper.serve{ config = { workers = 1, limits = { connections = 2, header_timeout = 0.3, idle_timeout = 30 } } }
     local silent = {}
     for index = 1, 2 do
       silent[index] = server:connect()

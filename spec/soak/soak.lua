@@ -19,7 +19,7 @@ local MIB = 1024 * 1024
 local function serve()
   return helper.serve{ config = {
     workers = 2,
-    limits = { connections = 9000 },
+    limits = { connections = 9000, queue_bytes = 256 * 1024 },
     history = { messages = 4 },
     ratelimit = { max = 100000000, concurrent = 100000 },
     channels = { ["latency.drop"] = { slow = "drop_oldest" } },
@@ -98,7 +98,8 @@ function soak.judge_churn(figures, say)
   end
   -- A tenth, and what allocators and pages need to settle.
   local allowed = figures.rss_tenth * 1.1 + 2 * MIB
-  if figures.rss_end > allowed then
+  local sanitized = (os.getenv("SLUICE_PRELOAD") or "") ~= "" -- a sanitizer keeps what was freed
+  if figures.rss_end > allowed and not sanitized then
     wrong[#wrong + 1] = ("memory grew from %s to %s"):format(megabytes(figures.rss_tenth), megabytes(figures.rss_end))
   end
   return wrong
