@@ -8,7 +8,7 @@ PREFIX ?= /usr/local
 CONFIG ?= examples/quickstart/sluice.conf.lua
 BENCH ?= quick
 FUZZ_SECONDS ?= 60
-TEST_FUZZ_SECONDS ?= 5
+TEST_FUZZ_SECONDS ?= 20
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:

@@ -124,8 +124,7 @@ void conn_close(struct conn *c) {
         return;
     struct worker *w = c->worker;
     c->state = CONN_DEAD;
-    poller_remove(&w->poller, &c->io);
-    close(c->io.fd);
+    close(c->io.fd); /* which takes it out of the poller's set, too */
     c->io.fd = -1;
     wheel_cancel(&c->timer);
     list_unlink(&c->ready);
@@ -418,10 +417,6 @@ void conn_resume(struct conn *c) {
     free(data);
     if (c->state == CONN_OPEN && c->saw_eof && c->backlog.len == 0 && (!c->exchange || !c->exchange->handling))
         conn_finish(c);
-}
-
-void conn_await_stream(struct conn *c) {
-    update_interest(c);
 }
 
 void conn_begin_stream(struct conn *c) {

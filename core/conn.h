@@ -72,9 +72,6 @@ void conn_finish(struct conn *c);
 /* The exchange is answered and over: makes ready for the next request. */
 void conn_next(struct conn *c);
 
-/* The request being handled is to become a stream: its client's leaving is watched for. */
-void conn_await_stream(struct conn *c);
-
 /* Turns the connection into a stream's: no more requests are read. */
 void conn_begin_stream(struct conn *c);
 

@@ -9,7 +9,7 @@
 #include <zlib.h>
 
 enum {
-    ROOM = 16384,          /* how much is inflated in one go */
+    ROOM = 16384,         /* how much is inflated in one go */
     GZIP_WINDOW = 16 + 15 /* gzip and nothing else, the largest window */
 };
 

@@ -74,6 +74,7 @@ static void on_count(lua_State *L, lua_Debug *ar) {
 }
 
 void lua_budget_begin(struct lua_budget *b) {
+    b->calls++;
     b->running = true;
     b->over = false;
     b->started_ns = 0;

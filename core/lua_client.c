@@ -217,7 +217,8 @@ static int client_poll(lua_State *L) {
         lua_geti(L, 1, i + 1);
         lua_getfield(L, -1, "fd");
         lua_getfield(L, -2, "write");
-        fds[i] = (struct pollfd){.fd = (int)luaL_checkinteger(L, -2), .events = lua_toboolean(L, -1) ? POLLOUT : POLLIN};
+        fds[i] =
+            (struct pollfd){.fd = (int)luaL_checkinteger(L, -2), .events = lua_toboolean(L, -1) ? POLLOUT : POLLIN};
         lua_pop(L, 3);
     }
     int ready = poll(fds, (nfds_t)count, ms);
@@ -442,14 +443,15 @@ static void make_type(lua_State *L, const char *name, const luaL_Reg *methods, l
 }
 
 void lua_client_register(lua_State *L) {
-    static const luaL_Reg DESCRIPTOR[] = {{"fd", descriptor_fd},           {"connected", descriptor_connected},
-                                          {"send", descriptor_send},       {"receive", descriptor_receive},
-                                          {"close", descriptor_close},     {NULL, NULL}};
+    static const luaL_Reg DESCRIPTOR[] = {{"fd", descriptor_fd},       {"connected", descriptor_connected},
+                                          {"send", descriptor_send},   {"receive", descriptor_receive},
+                                          {"close", descriptor_close}, {NULL, NULL}};
     static const luaL_Reg PARSER[] = {{"feed", parser_feed}, {"last_id", parser_last_id}, {NULL, NULL}};
     static const luaL_Reg GUNZIP[] = {{"feed", gunzip_feed_method}, {NULL, NULL}};
-    static const luaL_Reg FUNCTIONS[] = {{"connect", client_connect},   {"poll", client_poll},         {"signals", client_signals},
-                                         {"now", client_now},           {"time", client_time},         {"parser", client_parser},
-                                         {"terminal", client_terminal}, {"gunzip", client_gunzip}, {NULL, NULL}};
+    static const luaL_Reg FUNCTIONS[] = {
+        {"connect", client_connect},   {"poll", client_poll},     {"signals", client_signals},
+        {"now", client_now},           {"time", client_time},     {"parser", client_parser},
+        {"terminal", client_terminal}, {"gunzip", client_gunzip}, {NULL, NULL}};
     make_type(L, DESCRIPTOR_TYPE, DESCRIPTOR, descriptor_close);
     make_type(L, PARSER_TYPE, PARSER, parser_gc);
     make_type(L, GUNZIP_TYPE, GUNZIP, gunzip_gc);

@@ -10,7 +10,10 @@
 #include "token.h"
 
 enum {
-    COLLECT_STEP = 64 * 1024, /* growth after which an idle worker collects */
+    COLLECT_SLACK = 1 << 20,   /* what is allocated between two cycles */
+    COLLECT_LEAST = 64 * 1024, /* garbage that is worth a cycle when it is quiet */
+    COLLECT_STEP_KIB = 256,
+    COLLECT_QUIET_MS = 50,
     TOKENS_KEPT = 512 /* verified ones, of at most 8 KiB each */
 };
 
@@ -25,9 +28,10 @@ bool policy_is_rejection(lua_State *L, int index) {
 
 /* --- requests ----------------------------------------------------------------------------------- */
 
-/* Where dispatch goes on after a wait: there is nothing left to do. */
+/* The dispatcher has returned, at once or after waits. Until here its caller's frame has kept the request's userdata. */
 static int dispatched(lua_State *L, int status, lua_KContext context) {
-    (void)L, (void)status, (void)context;
+    (void)L, (void)status;
+    lua_request_forget((struct routine *)context);
     return 0;
 }
 
@@ -35,13 +39,12 @@ static int start_dispatch(lua_State *L) {
     struct routine *r = lua_touserdata(L, 1);
     struct policy *p = r->policy;
     lua_settop(L, 0);
+    r->request = lua_request_push(L, r->exchange); /* 1 */
     lua_rawgeti(L, LUA_REGISTRYINDEX, p->runtime_dispatch);
     lua_rawgeti(L, LUA_REGISTRYINDEX, r->generation->table);
-    lua_request_push(L, r->exchange);
-    lua_pushvalue(L, -1);
-    r->request_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-    lua_callk(L, 2, 0, 0, dispatched);
-    return 0;
+    lua_pushvalue(L, 1);
+    lua_callk(L, 2, 0, (lua_KContext)r, dispatched);
+    return dispatched(L, LUA_OK, (lua_KContext)r);
 }
 
 static void on_request(struct policy *p, struct exchange *x) {
@@ -81,12 +84,36 @@ static void on_forget(struct policy *p, struct stream *s) {
     lua_stream_forget(s);
 }
 
+/* --- garbage ------------------------------------------------------------------------------------ */
+
+/* A cycle is over. The next begins when a fixed amount was allocated, not a share of what is in use: marking a small heap again and again for a
+ * little garbage would cost more than the scripts do, and twice a large one would be too much. */
+static void collected(struct policy *p) {
+    p->collected_bytes = p->budget.bytes;
+    size_t pause = 100 + (size_t)COLLECT_SLACK * 100 / p->collected_bytes;
+    lua_gc(p->L, LUA_GCINC, (int)(pause < 110 ? 110 : pause > 1000 ? 1000 : pause), 200, 0);
+}
+
+static void collect_on(struct policy *p, uint64_t after_ms) {
+    p->collect_calls = p->budget.calls;
+    wheel_set(&p->worker->wheel, &p->collect, worker_now(p->worker) + after_ms);
+}
+
+/* Collects step by step while no script runs; under load the collector's own pace will do. */
+static void on_collect(struct wheel_timer *timer, uint64_t now_ms) {
+    struct policy *p = list_entry(timer, struct policy, collect);
+    (void)now_ms;
+    if (p->budget.calls != p->collect_calls)
+        collect_on(p, COLLECT_QUIET_MS);
+    else if (lua_gc(p->L, LUA_GCSTEP, COLLECT_STEP_KIB))
+        collected(p);
+    else
+        collect_on(p, 1);
+}
+
 static struct policy *on_turn(struct policy *p, bool idle) {
-    if (idle && p->budget.bytes > p->collected_bytes + COLLECT_STEP) {
-        lua_gc(p->L, LUA_GCSTEP, 16);
-        if (p->budget.bytes < p->collected_bytes)
-            p->collected_bytes = p->budget.bytes;
-    }
+    if (idle && !wheel_armed(&p->collect) && p->budget.bytes > p->collected_bytes + COLLECT_LEAST)
+        collect_on(p, COLLECT_QUIET_MS);
     return policy_renew(p);
 }
 
@@ -165,8 +192,6 @@ static int open_state(lua_State *L) {
     seal_metatables(L);
     lua_request_open(L);
     lua_stream_open(L);
-    lua_newtable(L);
-    p->idle_threads = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_getglobal(L, "require");
     lua_pushliteral(L, "sluice.policy");
     lua_call(L, 1, 1);
@@ -181,13 +206,35 @@ static int open_state(lua_State *L) {
     return 0;
 }
 
+void *policy_check_box(lua_State *L, int index, const void *meta, const char *type) {
+    void *box = lua_touserdata(L, index);
+    if (box && lua_getmetatable(L, index)) {
+        bool ours = lua_topointer(L, -1) == meta;
+        lua_pop(L, 1);
+        if (ours)
+            return box;
+    }
+    return luaL_checkudata(L, index, type); /* raises, with the usual sentence */
+}
+
+struct buf *policy_scratch(lua_State *L, unsigned i) {
+    struct buf *b = &policy_of(L)->scratch[i];
+    if (b->cap > POLICY_SCRATCH_KEPT)
+        buf_deinit(b);
+    buf_clear(b);
+    return b;
+}
+
 void policy_destroy(struct policy *p) {
     while (!list_empty(&p->routines))
         routine_kill(list_entry(p->routines.next, struct routine, node));
     generations_close(p);
     lua_errors_deinit(&p->errors);
+    wheel_cancel(&p->collect);
     lua_close(p->L);
     token_cache_free(p->tokens);
+    for (int i = 0; i < POLICY_SCRATCHES; i++)
+        buf_deinit(&p->scratch[i]);
     free(p);
 }
 
@@ -214,7 +261,7 @@ struct policy *policy_create(struct worker *w, void *context) {
     }
     *(struct policy **)lua_getextraspace(p->L) = p;
     lua_budget_watch(p->L);
-    lua_gc(p->L, LUA_GCINC, 110, 200, 0);
+    wheel_timer_init(&p->collect, on_collect);
     lua_pushcfunction(p->L, open_state);
     lua_pushlightuserdata(p->L, p->host);
     if (lua_pcall(p->L, 1, 0, 0) != LUA_OK) {
@@ -225,7 +272,7 @@ struct policy *policy_create(struct worker *w, void *context) {
         return NULL;
     }
     lua_gc(p->L, LUA_GCCOLLECT);
-    p->collected_bytes = p->budget.bytes;
+    collected(p);
     return p;
 }
 

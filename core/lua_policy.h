@@ -26,6 +26,8 @@ struct lua_host {
     char *cpath;
 };
 
+struct request_box;
+
 extern const struct policy_ops lua_policy_ops;
 
 /* Where in a script's life a call is made; some functions are only safe in some of them. */
@@ -70,13 +72,21 @@ struct routine {
     enum wait wait;
     struct wheel_timer timer;
     struct exchange *exchange; /* the request it answers, or NULL */
-    int request_ref;           /* its userdata */
+    struct request_box *request; /* its userdata, as long as the exchange is the routine's */
     bool from_loading;         /* started by a script while it loaded */
     double every_s;            /* > 0: runs again and again */
     int function;              /* of every */
     void (*done)(struct routine *r, bool ok); /* told the end, results on `co`; may be NULL */
     void *context;
 };
+
+/* A coroutine that waits to be used again, and what anchors it. */
+struct idle_thread {
+    lua_State *co;
+    int ref;
+};
+
+enum { POLICY_IDLE_THREADS = 64, POLICY_SCRATCHES = 4, POLICY_SCRATCH_KEPT = 64 * 1024 };
 
 struct policy {
     struct worker *worker;
@@ -94,10 +104,14 @@ struct policy {
     struct routine *running; /* the one that C has resumed, the innermost */
     enum phase phases[PHASE_DEPTH];
     int depth;
-    int idle_threads; /* a table of coroutines to be used again */
+    struct idle_thread idle[POLICY_IDLE_THREADS]; /* coroutines to be used again */
     int idle_count;
+    const void *request_meta, *stream_meta; /* the metatables, to know our userdata by */
+    struct buf scratch[POLICY_SCRATCHES];
     struct token_cache *tokens; /* verified ones */
     size_t collected_bytes; /* in use after the last full collection */
+    struct wheel_timer collect; /* armed while there is garbage to be collected when it is quiet */
+    uint64_t collect_calls;     /* budget.calls when it was last looked at */
 };
 
 /* The policy that a state belongs to. */
@@ -169,6 +183,12 @@ bool policy_is_rejection(lua_State *L, int index);
 /* sluice.reject(status, text, headers): raises a rejection. */
 int policy_reject(lua_State *L);
 
+/* The block of the userdata at `index`, whose metatable must be `meta`, of the type that is called `type`: raises otherwise. luaL_checkudata without its look-up by name. */
+void *policy_check_box(lua_State *L, int index, const void *meta, const char *type);
+
+/* Buffer `i` of the policy, emptied: for the length of one call from Lua that calls no other function of the policy. An error that is raised meanwhile loses nothing. */
+struct buf *policy_scratch(lua_State *L, unsigned i);
+
 /* Raises a rejection: the request is answered with `status` and {"error": text}. */
 int policy_refuse(lua_State *L, int status, const char *text);
 
@@ -192,16 +212,16 @@ void lua_request_open(lua_State *L);
 void lua_stream_open(lua_State *L);
 
 /* Pushes a request's userdata. */
-void lua_request_push(lua_State *L, struct exchange *x);
+struct request_box *lua_request_push(lua_State *L, struct exchange *x);
 
 /* The exchange of a request that is not over: raises otherwise. */
 struct exchange *lua_request_check(lua_State *L, int index);
 
-/* Makes the userdata on the stack of `L` at `index` refer to nothing. */
-void lua_request_clear(lua_State *L, int index);
+/* The routine's request is over: its userdata refers to nothing from now on. */
+void lua_request_forget(struct routine *r);
 
 /* Takes the exchange away from its routine and its userdata: it is about to be answered and gone. */
-void lua_request_detach(lua_State *L, struct exchange *x);
+void lua_request_detach(struct exchange *x);
 
 /* Pushes a stream's userdata, made where there is none. */
 void lua_stream_push(lua_State *L, struct stream *s);

@@ -11,7 +11,6 @@
 #include "json.h"
 #include "lua_json.h"
 #include "lua_policy.h"
-#include "lua_scratch.h"
 
 #define REQUEST_TYPE "sluice.request"
 
@@ -23,23 +22,28 @@ struct request_box {
 
 /* --- the userdata ------------------------------------------------------------------------------- */
 
-void lua_request_push(lua_State *L, struct exchange *x) {
+struct request_box *lua_request_push(lua_State *L, struct exchange *x) {
     struct request_box *box = lua_newuserdatauv(L, sizeof *box, UV_COUNT);
     box->exchange = x;
     luaL_setmetatable(L, REQUEST_TYPE);
+    return box;
+}
+
+static struct request_box *check_box(lua_State *L, int index) {
+    return policy_check_box(L, index, policy_of(L)->request_meta, REQUEST_TYPE);
 }
 
 struct exchange *lua_request_check(lua_State *L, int index) {
-    struct request_box *box = luaL_checkudata(L, index, REQUEST_TYPE);
+    struct request_box *box = check_box(L, index);
     if (!box->exchange)
         luaL_error(L, "the request is over: keep what you need of it in locals");
     return box->exchange;
 }
 
-void lua_request_clear(lua_State *L, int index) {
-    struct request_box *box = lua_touserdata(L, index);
-    if (box)
-        box->exchange = NULL;
+void lua_request_forget(struct routine *r) {
+    if (r->request)
+        r->request->exchange = NULL;
+    r->request = NULL;
 }
 
 static void push_slice(lua_State *L, struct slice s) {
@@ -80,7 +84,7 @@ static int query(lua_State *L, bool all) {
     struct slice wanted;
     wanted.ptr = luaL_checklstring(L, 2, &wanted.len);
     struct slice rest = x->request.query, name, value;
-    struct buf *scratch = lua_scratch_push(L);
+    struct buf *scratch = policy_scratch(L, 0);
     lua_Integer n = 0;
     if (all)
         lua_newtable(L);
@@ -115,7 +119,7 @@ static int request_header(lua_State *L) {
         lua_pushnil(L);
         return 1;
     }
-    struct buf *joined = lua_scratch_push(L);
+    struct buf *joined = policy_scratch(L, 0);
     if (http_request_field_join(&x->request, name, joined) != 0)
         return luaL_error(L, "not enough memory");
     push_slice(L, buf_slice(joined));
@@ -163,37 +167,43 @@ static int request_respond_header(lua_State *L) {
 
 /* --- the message that a request carries ----------------------------------------------------------- */
 
-struct publication {
-    struct buf channel, event, data;
-    bool has_event, has_data;
+/* A part of the message, in a buffer of the policy's. */
+struct part {
+    const char *name;
+    struct buf *text;
+    bool given;
 };
+
+enum { PART_CHANNEL, PART_EVENT, PART_DATA, PARTS };
+
+struct publication {
+    struct part parts[PARTS];
+};
+
+static struct part *find_part(struct publication *p, struct slice name) {
+    for (int i = 0; i < PARTS; i++) {
+        if (slice_is(name, p->parts[i].name))
+            return &p->parts[i];
+    }
+    return NULL;
+}
 
 /* A JSON member: returns a sentence where it is wrong. */
 static const char *take_member(struct slice key, const struct json_value *value, struct publication *p, struct buf *name) {
-    struct buf *into = NULL;
+    static const char *const TWICE[PARTS] = {"channel is there twice", "event is there twice", "data is there twice"};
+    static const char *const NO_STRING[PARTS] = {"channel must be a string", "event must be a string", ""};
     buf_clear(name);
     if (json_unescape(key, name) != 0)
         return "not enough memory";
-    struct slice member = buf_slice(name);
-    if (slice_is(member, "channel"))
-        into = &p->channel;
-    else if (slice_is(member, "event"))
-        into = &p->event;
-    else if (!slice_is(member, "data"))
+    struct part *part = find_part(p, buf_slice(name));
+    if (!part)
         return "unknown member; a publish has channel, event and data";
-    if (into && value->type != JSON_STRING)
-        return into == &p->channel ? "channel must be a string" : "event must be a string";
-    if (!into && p->has_data)
-        return "data is there twice";
-    if (into && into->data)
-        return into == &p->channel ? "channel is there twice" : "event is there twice";
-    if (!into) {
-        p->has_data = true;
-        into = &p->data;
-    }
-    if (buf_reserve(into, 1) != 0)
-        return "not enough memory";
-    int rc = value->type == JSON_STRING ? json_unescape(value->text, into) : buf_append_slice(into, value->text);
+    if (part != &p->parts[PART_DATA] && value->type != JSON_STRING)
+        return NO_STRING[part - p->parts];
+    if (part->given)
+        return TWICE[part - p->parts];
+    part->given = true;
+    int rc = value->type == JSON_STRING ? json_unescape(value->text, part->text) : buf_append_slice(part->text, value->text);
     return rc ? "not enough memory" : NULL;
 }
 
@@ -218,7 +228,7 @@ static const char *read_json(struct slice body, struct publication *p, struct bu
     }
     if (rc < 0 || json_close(&r) != 0)
         return r.error;
-    return p->has_data ? NULL : "data is missing";
+    return p->parts[PART_DATA].given ? NULL : "data is missing";
 }
 
 static const char *read_query(struct exchange *x, struct publication *p, struct buf *name) {
@@ -227,14 +237,13 @@ static const char *read_query(struct exchange *x, struct publication *p, struct 
         buf_clear(name);
         if (http_percent_decode(key, true, name) != 0)
             return "the query has a '%' that two hex digits do not follow";
-        struct buf *into = slice_is(buf_slice(name), "channel") ? &p->channel : slice_is(buf_slice(name), "event") ? &p->event : NULL;
-        if (!into)
+        struct part *part = find_part(p, buf_slice(name));
+        if (!part || part == &p->parts[PART_DATA])
             continue;
-        if (into->data)
-            return into == &p->channel ? "channel is there twice; publish to each channel by itself" : "event is there twice";
-        if (buf_reserve(into, 1) != 0)
-            return "not enough memory";
-        if (http_percent_decode(value, true, into) != 0)
+        if (part->given)
+            return part == &p->parts[PART_CHANNEL] ? "channel is there twice; publish to each channel by itself" : "event is there twice";
+        part->given = true;
+        if (http_percent_decode(value, true, part->text) != 0)
             return "the query has a '%' that two hex digits do not follow";
     }
     return NULL;
@@ -252,26 +261,23 @@ static bool is_json(struct exchange *x) {
 
 static int request_message(lua_State *L) {
     struct exchange *x = lua_request_check(L, 1);
-    struct buf *channel = lua_scratch_push(L), *event = lua_scratch_push(L), *data = lua_scratch_push(L), *name = lua_scratch_push(L);
-    struct publication p = {0};
+    struct publication p = {{{"channel", policy_scratch(L, 0), false}, {"event", policy_scratch(L, 1), false}, {"data", policy_scratch(L, 2), false}}};
     bool json = is_json(x);
+    struct buf *name = policy_scratch(L, 3);
     const char *problem = json ? read_json(buf_slice(&x->request.body), &p, name) : read_query(x, &p, name);
-    *channel = p.channel; /* from here on Lua frees them */
-    *event = p.event;
-    *data = p.data;
     if (problem) {
         lua_pushnil(L);
         lua_pushstring(L, problem);
         return 2;
     }
     lua_createtable(L, 0, 3);
-    push_slice(L, channel->data ? buf_slice(channel) : slice_of("default"));
+    push_slice(L, p.parts[PART_CHANNEL].given ? buf_slice(p.parts[PART_CHANNEL].text) : slice_of("default"));
     lua_setfield(L, -2, "channel");
-    if (event->len) {
-        push_slice(L, buf_slice(event));
+    if (p.parts[PART_EVENT].text->len) {
+        push_slice(L, buf_slice(p.parts[PART_EVENT].text));
         lua_setfield(L, -2, "event");
     }
-    push_slice(L, json ? buf_slice(data) : buf_slice(&x->request.body));
+    push_slice(L, json ? buf_slice(p.parts[PART_DATA].text) : buf_slice(&x->request.body));
     lua_setfield(L, -2, "data");
     return 1;
 }
@@ -314,7 +320,7 @@ static int push_property(lua_State *L, struct exchange *x, const char *name) {
 }
 
 static int request_index(lua_State *L) {
-    luaL_checkudata(L, 1, REQUEST_TYPE);
+    check_box(L, 1);
     const char *name = luaL_checkstring(L, 2);
     lua_pushvalue(L, 2);
     if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
@@ -369,7 +375,7 @@ static int request_newindex(lua_State *L) {
 }
 
 static int request_tostring(lua_State *L) {
-    struct request_box *box = luaL_checkudata(L, 1, REQUEST_TYPE);
+    struct request_box *box = check_box(L, 1);
     if (!box->exchange)
         lua_pushliteral(L, "request (over)");
     else
@@ -379,16 +385,12 @@ static int request_tostring(lua_State *L) {
 
 /* --- answering (for the runtime) ------------------------------------------------------------------ */
 
-void lua_request_detach(lua_State *L, struct exchange *x) {
+void lua_request_detach(struct exchange *x) {
     struct routine *r = x->task;
     if (r) {
         r->exchange = NULL;
         x->task = NULL;
-        if (r->request_ref != LUA_NOREF) {
-            lua_rawgeti(L, LUA_REGISTRYINDEX, r->request_ref);
-            lua_request_clear(L, -1);
-            lua_pop(L, 1);
-        }
+        lua_request_forget(r);
     }
 }
 
@@ -420,19 +422,19 @@ static int core_respond(lua_State *L) {
     struct slice body;
     body.ptr = luaL_checklstring(L, 3, &body.len);
     lua_settop(L, 5);
-    struct buf *fields = lua_scratch_push(L);
+    struct buf *fields = policy_scratch(L, 0);
     bool has_type = add_fields(L, 4, fields);
     if (!has_type && lua_isstring(L, 5) &&
         http_response_field_text(fields, "Content-Type", lua_tostring(L, 5)) != 0)
         return luaL_error(L, "not enough memory");
-    lua_request_detach(L, x);
+    lua_request_detach(x);
     exchange_respond(x, (int)status, buf_slice(fields), body);
     return 0;
 }
 
 /* Answers with {"error": text} and the fields at `headers` (0: none); 204, which is no error, without a body. */
 static void respond_error(lua_State *L, struct exchange *x, int status, struct slice text, int headers) {
-    struct buf *fields = lua_scratch_push(L), *body = lua_scratch_push(L);
+    struct buf *fields = policy_scratch(L, 0), *body = policy_scratch(L, 1);
     bool has_type = headers ? add_fields(L, headers, fields) : false;
     int rc = 0;
     if (status != 204) {
@@ -443,7 +445,7 @@ static void respond_error(lua_State *L, struct exchange *x, int status, struct s
     }
     if (rc)
         luaL_error(L, "not enough memory");
-    lua_request_detach(L, x);
+    lua_request_detach(x);
     exchange_respond(x, status, buf_slice(fields), buf_slice(body));
 }
 
@@ -498,7 +500,7 @@ void policy_respond_rejection(lua_State *L, int index, struct exchange *x) {
 
 /* set_route(request, options, params) */
 static int core_set_route(lua_State *L) {
-    luaL_checkudata(L, 1, REQUEST_TYPE);
+    check_box(L, 1);
     lua_settop(L, 3);
     lua_setiuservalue(L, 1, UV_PARAMS);
     lua_setiuservalue(L, 1, UV_OPTIONS);
@@ -517,7 +519,7 @@ static int core_refusal(lua_State *L) {
 
 /* set_path(request, path): the path in its normal form */
 static int core_set_path(lua_State *L) {
-    luaL_checkudata(L, 1, REQUEST_TYPE);
+    check_box(L, 1);
     lua_settop(L, 2);
     lua_setiuservalue(L, 1, UV_PATH);
     return 0;
@@ -564,6 +566,7 @@ void lua_request_open(lua_State *L) {
                                        {"respond_header", request_respond_header},
                                        {NULL, NULL}};
     luaL_newmetatable(L, REQUEST_TYPE);
+    policy_of(L)->request_meta = lua_topointer(L, -1);
     luaL_newlib(L, METHODS);
     lua_pushcclosure(L, request_index, 1);
     lua_setfield(L, -2, "__index");

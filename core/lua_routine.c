@@ -7,8 +7,6 @@
 #include "conn.h"
 #include "lua_policy.h"
 
-enum { IDLE_THREADS = 64 };
-
 /* --- phases ------------------------------------------------------------------------------------- */
 
 enum phase policy_phase(const struct policy *p) {
@@ -94,31 +92,24 @@ void policy_register_phases(lua_State *L) {
 
 /* --- coroutines --------------------------------------------------------------------------------- */
 
-/* A coroutine, used before or new, on top of the main stack. */
-static lua_State *take_thread(struct policy *p) {
-    lua_State *L = p->L;
-    if (p->idle_count > 0) {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, p->idle_threads);
-        lua_rawgeti(L, -1, p->idle_count);
-        lua_pushnil(L);
-        lua_rawseti(L, -3, p->idle_count--);
-        lua_remove(L, -2);
-        return lua_tothread(L, -1);
-    }
-    return lua_newthread(L);
-}
-
-static int protected_take(lua_State *L) {
+static int protected_make(lua_State *L) {
     struct routine *r = lua_touserdata(L, 1);
-    r->co = take_thread(r->policy);
+    r->co = lua_newthread(L);
     r->ref = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
 }
 
 /* Gives the routine a coroutine. Returns false without memory. */
 static bool acquire_thread(struct routine *r) {
-    lua_State *L = r->policy->L;
-    lua_pushcfunction(L, protected_take);
+    struct policy *p = r->policy;
+    lua_State *L = p->L;
+    if (p->idle_count > 0) {
+        struct idle_thread *idle = &p->idle[--p->idle_count];
+        r->co = idle->co;
+        r->ref = idle->ref;
+        return true;
+    }
+    lua_pushcfunction(L, protected_make);
     lua_pushlightuserdata(L, r);
     if (lua_pcall(L, 1, 0, 0) == LUA_OK)
         return true;
@@ -126,25 +117,14 @@ static bool acquire_thread(struct routine *r) {
     return false;
 }
 
-static int protected_keep(lua_State *L) {
-    struct policy *p = policy_of(L);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, p->idle_threads);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, (int)lua_tointeger(L, 1));
-    lua_rawseti(L, -2, p->idle_count + 1);
-    p->idle_count++;
-    return 0;
-}
-
-/* Keeps a coroutine that has ended well, to be used again. */
-static void keep_thread(struct routine *r) {
+/* Keeps a coroutine that has ended well, to be used again. Returns false where there are enough. */
+static bool keep_thread(struct routine *r) {
     struct policy *p = r->policy;
-    if (p->idle_count == IDLE_THREADS)
-        return;
+    if (p->idle_count == POLICY_IDLE_THREADS)
+        return false;
     lua_settop(r->co, 0);
-    lua_pushcfunction(p->L, protected_keep);
-    lua_pushinteger(p->L, r->ref);
-    if (lua_pcall(p->L, 1, 0, 0) != LUA_OK)
-        lua_pop(p->L, 1);
+    p->idle[p->idle_count++] = (struct idle_thread){r->co, r->ref};
+    return true;
 }
 
 /* Ends a coroutine that waits or has failed: its <close> variables are closed, under a budget of their own. */
@@ -164,11 +144,10 @@ static void reset_thread(struct routine *r) {
 }
 
 static void release_thread(struct routine *r, bool clean) {
-    if (r->co && clean)
-        keep_thread(r);
-    else if (r->co)
+    if (r->co && !clean)
         reset_thread(r);
-    luaL_unref(r->policy->L, LUA_REGISTRYINDEX, r->ref);
+    if (!r->co || !clean || !keep_thread(r))
+        luaL_unref(r->policy->L, LUA_REGISTRYINDEX, r->ref);
     r->ref = LUA_NOREF;
     r->co = NULL;
 }
@@ -188,7 +167,7 @@ struct routine *routine_new(struct policy *p, struct generation *g, enum phase p
     struct routine *r = calloc(1, sizeof *r);
     if (!r)
         return NULL;
-    *r = (struct routine){.policy = p, .generation = g, .phase = phase, .ref = LUA_NOREF, .request_ref = LUA_NOREF, .function = LUA_NOREF};
+    *r = (struct routine){.policy = p, .generation = g, .phase = phase, .ref = LUA_NOREF, .function = LUA_NOREF};
     wheel_timer_init(&r->timer, on_sleep_over);
     list_init(&r->node);
     if (!acquire_thread(r)) {
@@ -205,31 +184,19 @@ void routine_sleep(struct routine *r, double seconds) {
     wheel_set(&w->wheel, &r->timer, worker_now(w) + (uint64_t)(seconds * 1000 + 0.5));
 }
 
-/* Unhooks the request's userdata from its exchange. */
-static void clear_request(struct routine *r) {
-    lua_State *L = r->policy->L;
-    if (r->request_ref == LUA_NOREF)
-        return;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, r->request_ref);
-    lua_request_clear(L, -1);
-    lua_pop(L, 1);
-    luaL_unref(L, LUA_REGISTRYINDEX, r->request_ref);
-    r->request_ref = LUA_NOREF;
-}
-
 /* Takes the exchange out of the routine's hands. */
 static struct exchange *take_exchange(struct routine *r) {
     struct exchange *x = r->exchange;
     r->exchange = NULL;
     x->task = NULL;
-    clear_request(r);
+    lua_request_forget(r);
     return x;
 }
 
 static void routine_free(struct routine *r, bool clean) {
     if (r->exchange)
         take_exchange(r);
-    clear_request(r);
+    lua_request_forget(r);
     release_thread(r, clean);
     luaL_unref(r->policy->L, LUA_REGISTRYINDEX, r->function);
     wheel_cancel(&r->timer);

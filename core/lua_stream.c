@@ -59,8 +59,12 @@ static int stream_gc(lua_State *L) {
     return 0;
 }
 
+static struct stream_box *check_box(lua_State *L) {
+    return policy_check_box(L, 1, policy_of(L)->stream_meta, STREAM_TYPE);
+}
+
 static struct stream *check(lua_State *L) {
-    struct stream_box *box = luaL_checkudata(L, 1, STREAM_TYPE);
+    struct stream_box *box = check_box(L);
     if (!box->stream)
         luaL_error(L, "the connection is closed");
     return box->stream;
@@ -330,7 +334,7 @@ static bool subscribe_one(lua_State *L, struct stream *s, struct filter *filter)
     name.ptr = lua_tolstring(L, -1, &name.len);
     if (message_check_channel(name, &why) != 0)
         return deny(L, s, 400, why);
-    if (stream_subscribed(s, name))
+    if (stream_subscription(s, name))
         return true;
     if (!allowed(L, s, name.ptr))
         return false;
@@ -376,7 +380,7 @@ static int stream_unsubscribe_method(lua_State *L) {
 }
 
 static int stream_close_method(lua_State *L) {
-    struct stream_box *box = luaL_checkudata(L, 1, STREAM_TYPE);
+    struct stream_box *box = check_box(L);
     struct stream *s = box->stream;
     if (policy_phase(policy_of(L)) == PHASE_CLOSING)
         return 0; /* its end is under way */
@@ -388,7 +392,7 @@ static int stream_close_method(lua_State *L) {
 }
 
 static int stream_is_open(lua_State *L) {
-    struct stream_box *box = luaL_checkudata(L, 1, STREAM_TYPE);
+    struct stream_box *box = check_box(L);
     lua_pushboolean(L, box->stream && box->stream->conn);
     return 1;
 }
@@ -428,7 +432,7 @@ static int push_property(lua_State *L, struct stream *s, const char *name) {
 }
 
 static int stream_index(lua_State *L) {
-    luaL_checkudata(L, 1, STREAM_TYPE);
+    check_box(L);
     const char *name = luaL_checkstring(L, 2);
     lua_pushvalue(L, 2);
     if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
@@ -449,7 +453,7 @@ static int stream_newindex(lua_State *L) {
 }
 
 static int stream_tostring(lua_State *L) {
-    struct stream_box *box = luaL_checkudata(L, 1, STREAM_TYPE);
+    struct stream_box *box = check_box(L);
     if (!box->stream) {
         lua_pushliteral(L, "stream (closed)");
     } else {
@@ -463,11 +467,11 @@ static int stream_tostring(lua_State *L) {
 /* --- for the runtime ------------------------------------------------------------------------------ */
 
 /* Over limits.connections: no stream, and a client that comes back at another time than all others. */
-static void answer_busy(lua_State *L, struct exchange *x) {
+static void answer_busy(struct exchange *x) {
     struct worker *w = x->worker;
     char text[64];
     metrics_add(&w->metrics, connections_refused, 1);
-    lua_request_detach(L, x);
+    lua_request_detach(x);
     x->conn->no_more_requests = true;
     if (w->config->busy_retry) {
         static const char FIELDS[] = "Content-Type: text/event-stream\r\nCache-Control: no-cache, no-transform\r\n";
@@ -494,12 +498,12 @@ static int core_open_stream(lua_State *L) {
     if (quality == 0)
         return policy_refuse(L, 406, "this is an event stream: Accept must allow text/event-stream");
     if (w->draining) {
-        lua_request_detach(L, x);
+        lua_request_detach(x);
         exchange_drop(x); /* a 503 would end an EventSource for good */
         return 0;
     }
     if (conn_is_extra(x->conn)) {
-        answer_busy(L, x);
+        answer_busy(x);
         return 0;
     }
     struct stream *s = stream_new(x);
@@ -516,7 +520,7 @@ static int core_open_stream(lua_State *L) {
 
 /* finish_stream(stream): its handler has returned. */
 static int core_finish_stream(lua_State *L) {
-    struct stream_box *box = luaL_checkudata(L, 1, STREAM_TYPE);
+    struct stream_box *box = check_box(L);
     struct stream *s = box->stream;
     if (!s || !s->exchange)
         return 0;
@@ -524,7 +528,7 @@ static int core_finish_stream(lua_State *L) {
     lua_stream_begin(L, s);
     lua_pushnil(L);
     lua_setiuservalue(L, 1, UV_REQUEST);
-    lua_request_detach(L, x);
+    lua_request_detach(x);
     if (!s->begun)
         return 0; /* the client has gone: exchange and stream go with the connection */
     exchange_release(x);
@@ -557,6 +561,7 @@ void lua_stream_open(lua_State *L) {
     lua_setmetatable(L, -2);
     lua_setfield(L, LUA_REGISTRYINDEX, STREAM_BOXES);
     luaL_newmetatable(L, STREAM_TYPE);
+    policy_of(L)->stream_meta = lua_topointer(L, -1);
     luaL_newlib(L, METHODS);
     lua_pushcclosure(L, stream_index, 1);
     lua_setfield(L, -2, "__index");

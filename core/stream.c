@@ -2,8 +2,6 @@
 #include "stream.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "conn.h"
@@ -12,6 +10,8 @@
 #include "peer.h"
 #include "server.h"
 #include "sse.h"
+#include "stream_slow.h"
+#include "stream_text.h"
 #include "worker.h"
 
 enum {
@@ -49,7 +49,6 @@ struct stream *stream_new(struct exchange *x) {
     s->opening = w->config->opening;
     x->stream = s;
     w->streams++;
-    conn_await_stream(s->conn);
     return s;
 }
 
@@ -129,8 +128,8 @@ static struct subscription **find(const struct stream *s, struct slice name) {
     return at;
 }
 
-bool stream_subscribed(const struct stream *s, struct slice name) {
-    return *find(s, name) != NULL;
+struct subscription *stream_subscription(const struct stream *s, struct slice name) {
+    return *find(s, name);
 }
 
 int stream_subscribe(struct stream *s, struct slice name, struct filter *filter) {
@@ -198,8 +197,7 @@ bool stream_unsubscribe(struct stream *s, struct slice name) {
 
 /* --- beginning ---------------------------------------------------------------------------------- */
 
-/* The stream's channels as the hub reads them: sources[0] is `sluice.all`. NULL: no memory. */
-static struct hub_source *sources_of(struct stream *s, size_t *count) {
+struct hub_source *stream_sources(struct stream *s, size_t *count) {
     struct worker *w = s->worker;
     struct hub_source *sources = worker_sources(w, s->sub_count + 1u);
     if (!sources)
@@ -225,85 +223,25 @@ static void sources_back(struct stream *s, const struct hub_source *sources) {
     }
 }
 
-static int append_id_member(struct buf *out, const char *name, bool known, struct message_id id) {
-    char text[MESSAGE_ID_BYTES];
-    if (!known)
-        return buf_appendf(out, "\"%s\":null,", name);
-    message_id_format(text, id);
-    return buf_appendf(out, "\"%s\":\"%s\",", name, text);
+static uint64_t earlier(uint64_t a, uint64_t b) {
+    return !a || (b && b < a) ? b : a;
 }
 
-/* The event that says that history does not reach back to where the client was. */
-static int append_gap(struct buf *out, struct slice requested, const struct hub_gap *gap, const struct hub_source *sources, size_t count) {
-    struct buf data = {0};
-    char id[MESSAGE_ID_BYTES];
-    size_t id_len = message_id_format(id, gap->id);
-    int rc = buf_append_text(&data, "{\"requested\":");
-    if (requested.ptr)
-        rc = rc ? rc : json_append_string(&data, requested);
-    else
-        rc = rc ? rc : buf_append_text(&data, "null");
-    rc = rc ? rc : buf_append_char(&data, ',');
-    rc = rc ? rc : append_id_member(&data, "oldest", gap->any_kept, gap->oldest);
-    rc = rc ? rc : append_id_member(&data, "newest", gap->any_kept, gap->newest);
-    rc = rc ? rc : buf_append_text(&data, "\"channels\":[");
-    bool first = true;
-    for (size_t i = 0; i < count; i++) {
-        if (!sources[i].gap)
-            continue;
-        rc = rc ? rc : (first ? 0 : buf_append_char(&data, ','));
-        rc = rc ? rc : json_append_string(&data, sources[i].name);
-        first = false;
-    }
-    rc = rc ? rc : buf_append_text(&data, "]}");
-    rc = rc ? rc : sse_append_event(out, slice_make(id, id_len), slice_of("sluice.gap"), buf_slice(&data));
-    buf_deinit(&data);
-    return rc;
-}
-
-static int append_opening(struct stream *s, struct buf *out, struct message_id at) {
-    struct worker *w = s->worker;
-    char id[MESSAGE_ID_BYTES];
-    char data[64];
-    size_t id_len = message_id_format(id, at);
-    snprintf(data, sizeof data, "{\"stream\":\"%016" PRIx64 "\"}", s->id);
-    int rc = buf_appendf(out, "retry: %" PRIu64 "\n", worker_spread(w, w->config->retry_ms));
-    return rc ? rc : sse_append_event(out, slice_make(id, id_len), slice_of("sluice.open"), slice_of(data));
-}
-
-static int append_head(struct stream *s, struct exchange *x, struct buf *out) {
-    int rc = http_response_begin(out, 200, worker_date(s->worker));
-    rc = rc ? rc : http_response_field_text(out, "Content-Type", "text/event-stream");
-    rc = rc ? rc : http_response_field_text(out, "Cache-Control", "no-cache, no-transform");
-    rc = rc ? rc : http_response_field_text(out, "X-Accel-Buffering", "no");
-    rc = rc ? rc : http_response_field_text(out, "Connection", "close");
-    if (s->chunked)
-        rc = rc ? rc : http_response_field_text(out, "Transfer-Encoding", "chunked");
-    rc = rc ? rc : buf_append_slice(out, buf_slice(&x->fields));
-    return rc ? rc : http_response_end(out);
-}
-
-/* Puts chunk framing around what was appended since `from`. */
-static int close_chunk(struct buf *out, size_t from) {
-    char head[24];
-    size_t len = out->len - from;
-    if (len == 0)
-        return 0;
-    int n = snprintf(head, sizeof head, "%zx\r\n", len);
-    int rc = buf_reserve(out, (size_t)n + 2);
-    if (rc)
-        return rc;
-    memmove(out->data + from + n, out->data + from, len);
-    memcpy(out->data + from, head, (size_t)n);
-    out->len += (size_t)n;
-    return buf_append(out, "\r\n", 2);
+/* Sets the time of the next look. */
+static void schedule(struct stream *s, uint64_t now_ms) {
+    uint64_t heartbeat = s->worker->config->heartbeat_ms, stale = s->worker->config->stale_ms;
+    uint64_t due = heartbeat ? s->sent_ms + heartbeat : 0;
+    due = earlier(due, stale ? now_ms + stale / STALE_LOOKS + 1 : 0);
+    due = earlier(due, s->expires_ms);
+    due = earlier(due, s->drain_ms);
+    conn_set_deadline(s->conn, due);
 }
 
 int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, struct slice requested) {
     struct worker *w = s->worker;
     struct hub_joined joined;
     size_t count;
-    struct hub_source *sources = sources_of(s, &count);
+    struct hub_source *sources = stream_sources(s, &count);
     if (!sources || hub_subscribe(w->hub, w->index, sources, count, start, wall_ms(), &joined) != 0)
         return -ENOMEM;
     sources_back(s, sources);
@@ -319,16 +257,16 @@ int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, s
     s->replayed = start.kind == HUB_AFTER || start.kind == HUB_NONSENSE;
 
     struct buf out = {0};
-    int rc = append_head(s, x, &out);
+    int rc = stream_text_head(s, x, &out);
     size_t body = out.len;
     if (s->opening)
-        rc = rc ? rc : append_opening(s, &out, joined.opening);
+        rc = rc ? rc : stream_text_opening(s, &out, joined.opening);
     if (joined.gap.found) {
-        rc = rc ? rc : append_gap(&out, requested, &joined.gap, sources, count);
+        rc = rc ? rc : stream_text_gap(&out, requested, &joined.gap, sources, count);
         metrics_add(&w->metrics, gaps, 1);
     }
     if (s->chunked)
-        rc = rc ? rc : close_chunk(&out, body);
+        rc = rc ? rc : stream_text_chunk(&out, body);
 
     x->answered = true;
     metrics_add(&w->metrics, streams_opened, 1);
@@ -347,7 +285,7 @@ int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, s
         return 0;
     conn_begin_stream(c);
     if (s->conn) {
-        stream_on_timer(s, worker_now(w));
+        schedule(s, s->sent_ms);
         if (w->draining)
             worker_drain_stream(w, s);
         if (s->sub.state == SUBSCRIBER_REPLAYING)
@@ -357,69 +295,6 @@ int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, s
 }
 
 /* --- delivering --------------------------------------------------------------------------------- */
-
-/* The queue's rule for a channel. */
-static enum slow_rule rule_of(const struct config *config, const struct message *m) {
-    const struct channel_rule *rule = config_rule(config, message_channel(m));
-    return rule ? rule->slow : SLOW_DISCONNECT;
-}
-
-/* One channel's rule shall not take the messages of another that is to lose none. */
-static bool may_drop(const struct message *m, const void *config) {
-    return rule_of(config, m) != SLOW_DISCONNECT;
-}
-
-static void mark_dropped(struct stream *s, struct slice channel) {
-    struct subscription *sub = *find(s, channel);
-    if (sub)
-        sub->dropped = true;
-    else if (slice_is(channel, REGISTRY_ALL))
-        s->all_dropped = true;
-}
-
-static void unmark_dropped(struct stream *s) {
-    s->all_dropped = false;
-    for (struct subscription *sub = s->sub.subs; sub; sub = sub->next)
-        sub->dropped = false;
-}
-
-/* Drops the oldest message that may be dropped. Returns false where there is none. */
-static bool drop_oldest(struct stream *s) {
-    struct worker *w = s->worker;
-    struct outq *q = &s->conn->out;
-    bool told = q->gap == NULL;
-    struct message *m = outq_drop_oldest(q, may_drop, w->config);
-    if (!m)
-        return false;
-    if (told) {
-        unmark_dropped(s);
-        metrics_add(&w->metrics, gaps, 1);
-    }
-    mark_dropped(s, message_channel(m));
-    metrics_add(&w->metrics, slow_dropped, 1);
-    message_release(m);
-    return true;
-}
-
-/* Makes room for `len` bytes of `m` in a queue that is at its limit, by the channel's rule. Returns false where the stream was closed instead. */
-static bool make_room(struct stream *s, const struct message *m, size_t len) {
-    struct worker *w = s->worker;
-    struct outq *q = &s->conn->out;
-    size_t limit = w->config->queue_bytes;
-    enum slow_rule rule = rule_of(w->config, m);
-    size_t before = q->bytes;
-    if (rule == SLOW_CONFLATE)
-        metrics_add(&w->metrics, slow_dropped, outq_conflate(q, m));
-    while (q->counted + len > limit && outq_waiting(q) > 0 && drop_oldest(s))
-        continue;
-    metrics_add(&w->metrics, queue_bytes, q->bytes - before);
-    /* With such a rule a message that is on its way does not count: it can be no reason to lose the client, or the newest message. */
-    if (q->counted + len <= limit || (rule == SLOW_DISCONNECT ? q->counted : outq_waiting(q)) == 0)
-        return true;
-    metrics_add(&w->metrics, slow_disconnected, 1);
-    stream_close(s, STREAM_SLOW);
-    return false;
-}
 
 /* One message on its way to one stream. */
 struct delivery {
@@ -466,7 +341,7 @@ static bool write_each(struct stream *s, const struct delivery *deliveries, size
             continue;
         struct delivery one = {m, deliveries[i].subscription, deliveries[i].replayed};
         bool room = s->conn && (one.replayed || outq_empty(&s->conn->out) ||
-                                make_room(s, m, message_wire(m, s->chunked).len));
+                                stream_make_room(s, m, message_wire(m, s->chunked).len));
         if (room)
             write_plain(s, &one, 1);
         message_release(m);
@@ -539,9 +414,9 @@ static bool send_gap(struct stream *s, const struct hub_gap *gap, struct message
     char requested[MESSAGE_ID_BYTES];
     size_t len = message_id_format(requested, at);
     metrics_add(&s->worker->metrics, gaps, 1);
-    int rc = append_gap(&out, slice_make(requested, len), gap, sources, count);
+    int rc = stream_text_gap(&out, slice_make(requested, len), gap, sources, count);
     if (s->chunked)
-        rc = rc ? rc : close_chunk(&out, 0);
+        rc = rc ? rc : stream_text_chunk(&out, 0);
     if (rc)
         stream_close(s, STREAM_NO_MEMORY);
     else
@@ -560,7 +435,7 @@ static bool replay_batch(struct stream *s) {
     size_t count;
     bool live;
     struct message_id was = s->sub.position;
-    struct hub_source *sources = sources_of(s, &count);
+    struct hub_source *sources = stream_sources(s, &count);
     if (!sources) {
         stream_close(s, STREAM_NO_MEMORY);
         return false;
@@ -578,39 +453,6 @@ static bool replay_batch(struct stream *s) {
     for (size_t i = 0; i < n; i++)
         message_release(messages[i]);
     return s->conn && !live && outq_empty(&s->conn->out);
-}
-
-bool stream_write_gap(struct stream *s) {
-    struct outq *q = &s->conn->out;
-    struct buf out = {0};
-    struct hub_gap gap = {.found = true};
-    char requested[MESSAGE_ID_BYTES];
-    size_t count;
-    struct message_id before = outq_before_gap(q), after;
-    struct hub_source *sources = sources_of(s, &count);
-    int rc = sources ? 0 : -ENOMEM;
-    if (sources) {
-        sources[0].gap = s->all_dropped;
-        size_t i = 1;
-        for (const struct subscription *sub = s->sub.subs; sub; sub = sub->next)
-            sources[i++].gap = sub->dropped;
-        hub_kept(s->worker->hub, sources, count, wall_ms(), &gap);
-        gap.id = outq_after_gap(q, &after) ? message_id_before(after) : before;
-        rc = append_gap(&out, slice_make(requested, message_id_format(requested, before)), &gap, sources, count);
-    }
-    if (s->chunked)
-        rc = rc ? rc : close_chunk(&out, 0);
-    struct message *m = rc ? NULL : message_new_private(buf_slice(&out), false);
-    buf_deinit(&out);
-    if (!m) {
-        stream_close(s, STREAM_NO_MEMORY);
-        return false;
-    }
-    m->id = gap.id;
-    outq_write_gap(q, m);
-    metrics_add(&s->worker->metrics, queue_bytes, m->frame_len);
-    message_release(m);
-    return true;
 }
 
 void stream_resume(struct stream *s) {
@@ -633,7 +475,7 @@ void stream_rewind(struct stream *s) {
 /* --- what handlers send ------------------------------------------------------------------------- */
 
 static int send_own(struct stream *s, struct buf *frame) {
-    if (s->chunked && close_chunk(frame, 0) != 0)
+    if (s->chunked && stream_text_chunk(frame, 0) != 0)
         return -ENOMEM;
     s->bytes += frame->len;
     s->sent_ms = worker_now(s->worker);
@@ -725,10 +567,6 @@ void stream_check_progress(struct stream *s, uint64_t now_ms) {
     }
 }
 
-static uint64_t earlier(uint64_t a, uint64_t b) {
-    return !a || (b && b < a) ? b : a;
-}
-
 void stream_on_timer(struct stream *s, uint64_t now_ms) {
     static const struct slice HEARTBEAT = {":\n", 2};
     uint64_t heartbeat = s->worker->config->heartbeat_ms;
@@ -750,11 +588,6 @@ void stream_on_timer(struct stream *s, uint64_t now_ms) {
         s->sent_ms = now_ms;
         buf_deinit(&frame);
     }
-    if (!s->conn)
-        return;
-    uint64_t due = heartbeat ? s->sent_ms + heartbeat : 0;
-    due = earlier(due, stale ? now_ms + stale / STALE_LOOKS + 1 : 0);
-    due = earlier(due, s->expires_ms);
-    due = earlier(due, s->drain_ms);
-    conn_set_deadline(s->conn, due);
+    if (s->conn)
+        schedule(s, now_ms);
 }

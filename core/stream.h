@@ -75,7 +75,8 @@ int stream_subscribe(struct stream *s, struct slice channel, struct filter *filt
 /* Ends a subscription. Returns false where there was none. */
 bool stream_unsubscribe(struct stream *s, struct slice channel);
 
-bool stream_subscribed(const struct stream *s, struct slice channel);
+/* Its subscription to a channel, or NULL. */
+struct subscription *stream_subscription(const struct stream *s, struct slice channel);
 
 /* Sends the head (with the exchange's fields), joins the log at `start`, sends the opening block and, where there is one, the gap event. `requested` is the client's own last event id as text, for the gap
  * (ptr NULL: none). Returns 0 or -ENOMEM (nothing was sent). The exchange is answered. */
@@ -107,6 +108,9 @@ void stream_check_progress(struct stream *s, uint64_t now_ms);
 
 /* Writes out the gap in the queue: what was dropped is known by now. Returns false where the stream was closed instead, without memory. */
 bool stream_write_gap(struct stream *s);
+
+/* The stream's channels as the hub reads them, in the worker's scratch: sources[0] is `sluice.all`, the others in the order of the subscriptions. NULL: no memory. */
+struct hub_source *stream_sources(struct stream *s, size_t *count);
 
 /* Reads the log anew from the stream's position, since live messages were lost for it on the way. */
 void stream_rewind(struct stream *s);

@@ -216,7 +216,7 @@ describe("auth.lua with a key", function()
       assert.equal(index == 1 and "chunk" or "closed", how)
       local last = stream.events[#stream.events]
       assert.equal("sluice.expired", last.event)
-      assert.equal(("{\"exp\":%.3f}"):format(expiry), last.data)
+      assert.equal(("{\"exp\":%.16g}"):format(expiry), last.data)
       assert.is_nil(last.own_id)
       assert.equal(id, stream:last_event_id())
       -- Not before exp and the leeway of 0.25 s; the loop's clock may lag a little.

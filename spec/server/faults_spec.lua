@@ -319,9 +319,11 @@ describe(("faults (FAULTS_SEED=%d)"):format(SEED), function()
   end)
 
   -- What the system says when nothing is wrong: clients do not notice.
-  for _, case in ipairs{ { "send", "SHORT" }, { "send", "EAGAIN", 20 }, { "send", "EINTR" }, { "send", "ENOBUFS" }, { "recv", "SHORT" }, { "recv", "EAGAIN", 20 },
-    { "recv", "EINTR" }, { "accept", "EINTR" }, { "accept", "EAGAIN", 20 }, { "accept", "ECONNABORTED" }, { "accept", "EMFILE" }, { "accept", "ENOMEM" },
-    { "epoll_wait", "EINTR" }, { "epoll_wait", "SHORT", 1000 } } do
+  for _, case in ipairs{
+    { "send", "SHORT" }, { "send", "EAGAIN", 20 }, { "send", "EINTR" }, { "send", "ENOBUFS" }, { "recv", "SHORT" },
+    { "recv", "EAGAIN", 20 }, { "recv", "EINTR" }, { "accept", "EINTR" }, { "accept", "EAGAIN", 20 }, { "accept", "ECONNABORTED" },
+    { "accept", "EMFILE" }, { "accept", "ENOMEM" }, { "epoll_wait", "EINTR" }, { "epoll_wait", "SHORT", 1000 },
+  } do
     local kind, name, times = case[1], case[2], case[3]
     it(("of %s by %s are not noticed"):format(kind, name), function()
       local server = helper.serve(options(control))

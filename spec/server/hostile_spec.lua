@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- Clients that mean harm, or are broken. Each is bounded in time and in the server's memory, gets the right status where there is one, and is noticed by nobody else.
+-- Clients that mean harm, or are broken. Each is bounded in time and in the server's memory, gets the right status where there is
+-- one, and is noticed by nobody else.
 local helper = require("spec.helper")
 local load = require("spec.support.load")
 local http, json, socket = helper.http, helper.json, require("socket")
@@ -319,16 +320,12 @@ local WAYS = {
 describe("an end at any point", function()
   after_each(cleanup)
 
-  local function pair(first, second)
-    return first .. second
-  end
-
   for name, case in pairs{
     ["a stream's request"] = { text = http.format("GET", "/events?channel=a", { headers = { ["Last-Event-ID"] = "1-1" } }), stream = true },
     ["a publish"] = { text = http.format("POST", "/publish?channel=a", { body = "0123456789" }), answers = 1 },
-    ["a chunked publish"] = { text = "POST /publish?channel=a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n01234\r\n5;x=y\r\n56789\r\n0\r\nX-T: 1\r\n\r\n",
-      answers = 1 },
-    ["two requests in one"] = { text = pair(http.format("GET", "/health"), http.format("POST", "/publish", { body = "ab" })), answers = 2 },
+    ["a chunked publish"] = { text = "POST /publish?channel=a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+      .. "5\r\n01234\r\n5;x=y\r\n56789\r\n0\r\nX-T: 1\r\n\r\n", answers = 1 },
+    ["two requests in one"] = { text = http.format("GET", "/health") .. http.format("POST", "/publish", { body = "ab" }), answers = 2 },
     ["a refused request"] = { text = http.format("GET", "/events", { headers = { { "Host", "x" }, { "Host", "y" } } }), answers = 1, status = 400 },
   } do
     it("of " .. name .. " leaves nothing behind, and what was asked in full is answered", function()

@@ -97,8 +97,8 @@ describe("a second signal", function()
   end)
 end)
 
--- Publishes numbered messages on one connection as fast as they are answered, until the server does not answer any more. Returns a function that goes on for a moment; it returns
--- how many were answered with 200, and false once it is over.
+-- Publishes numbered messages on one connection as fast as they are answered, until the server does not answer any more. Returns a
+-- function that goes on for a moment; it returns how many were answered with 200, and false once it is over.
 local function publisher(server, channel)
   local connection = keep(server:connect())
   local sent, answered, open = 0, 0, true

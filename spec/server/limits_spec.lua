@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- What a server does when there is too much of something (guarantee 6): dead peers, connections, descriptors.
 local helper = require("spec.helper")
-local http, json, socket, tcp = helper.http, helper.json, require("socket"), helper.tcp
+local http, json, socket = helper.http, helper.json, require("socket")
 
 local function metrics_of(server)
   return json.decode(server:request("GET", "/metrics", { headers = { Accept = "application/json" } }).body)
@@ -261,6 +261,37 @@ describe("limits.connections", function()
       assert.equal("x", stream:wait_messages(1)[1].data)
     end
     assert.equal(3, metrics_of(server).staleDisconnected)
+  end)
+end)
+
+-- --- history ----------------------------------------------------------------------------------------------
+
+describe("history", function()
+  after_each(cleanup)
+
+  it("is bounded over all channels, and a channel that is idle and empty goes away", function()
+    local MIB = 1024 * 1024
+    local server = helper.serve{ config = { history = { total_bytes = 4 * MIB, age = 1.5 } } }
+    metrics_of(server)
+    local before = server.process:resident()
+    local stream = keep(server:stream("/events?channel=c1")):wait_open()
+    for round = 1, 5 do
+      local list = {}
+      for index = 1, 1000 do
+        list[index] = { "c" .. index, round .. (" "):rep(4000) }
+      end
+      server:publish_all(list)
+    end
+    local metrics = metrics_of(server)
+    assert.is_true(metrics.historyBytes <= 4 * MIB and metrics.historyBytes > 3 * MIB, metrics.historyBytes .. " bytes are kept")
+    assert.is_true((os.getenv("SLUICE_PRELOAD") or "") ~= "" or server.process:resident() - before < 12 * MIB)
+    assert.equal(5, #stream:wait_messages(5))
+    helper.eventually(function()
+      metrics = metrics_of(server)
+      return metrics.channels == 1 and metrics.historyBytes == 0 -- the one that has a subscriber
+    end)
+    stream:close()
+    wait_metric(server, "channels", 0)
   end)
 end)
 

@@ -1,15 +1,16 @@
 -- SPDX-License-Identifier: MIT
--- The soak: what shows only with much of it. Connections come and go while messages are published over many channel names, and the server's memory must end where it was after
--- the first tenth; then healthy clients beside stuck ones. Prints its figures.
+-- The soak: what shows only with much of it. Connections come and go while messages are published over many channel names, and the
+-- server's memory must end where it was after the first tenth; then healthy clients beside stuck ones. Prints its figures.
 --
---   make soak                                                                    the full figures, some minutes
---   lua5.4 spec/soak/soak.lua [--connections N] [--messages N] [--channels N] [--streams N] [--seconds N] [--rounds N]
+--   make soak                             the full figures, some minutes
+--   make soak SOAK="--connections 20000"  other figures, by the names of FULL
 --
 -- spec/soak/soak_spec.lua is its short form in `make test`. Exit status 1 where something was lost, repeated, or grew.
 local FULL = { connections = 200000, messages = 1000000, channels = 10000, streams = 500, stuck = 100, healthy = 20, seconds = 5, rounds = 3, rate = 200 }
 
 local helper = require("spec.helper")
 local load = require("spec.support.load")
+local socket = require("socket")
 
 local soak = {}
 
@@ -27,16 +28,15 @@ local function serve()
   } }
 end
 
--- Connections and messages by the numbers of `sizes`. Returns the figures: connections, messages, received, lost, repeated, gaps, rss_tenth, rss_end (bytes), seconds.
+-- Connections and messages by the numbers of `sizes`. Returns the figures: streams, messages, received, lost, repeated, gaps, refused, rss (bytes,
+-- after each tenth), rss_tenth, rss_end, rss_idle, queue_bytes, script_errors, seconds.
 function soak.churn(sizes)
   local server = serve()
-  local socket = require("socket")
   local began = socket.gettime()
   local child = load.start("churn", server.port, sizes.connections, sizes.messages, sizes.channels, sizes.streams)
-  local rss, at_tenth = {}, nil
-  local done = load.wait(child, "done", sizes.patience or 1800, function(line)
-    rss[#rss + 1] = server.process:resident()
-    at_tenth = at_tenth or line.tenth
+  local rss = {}
+  local done = load.wait(child, "done", sizes.patience or 1800, function()
+    rss[#rss + 1] = server.process:resident() -- a tenth is done
   end)
   local figures = { streams = done.connections, messages = done.published, received = done.received, lost = done.lost, repeated = done.repeated,
     gaps = done.gaps, refused = done.refused, rss = rss, rss_tenth = rss[1], rss_end = rss[#rss], seconds = socket.gettime() - began }
@@ -52,8 +52,8 @@ function soak.churn(sizes)
   return figures
 end
 
--- Healthy clients without and with stuck ones beside them, in turn. Returns { alone, beside } with p50_us, p99_us, worst_us, lost, repeated: the best round of each, since what
--- else the machine does only adds; `worst_us` is the worst of all rounds.
+-- Healthy clients without and with stuck ones beside them, in turn. Returns { alone, beside } with p50_us, p99_us, worst_us, lost, repeated: the
+-- best round of each, since what else the machine does only adds; `worst_us` is the worst of all rounds.
 function soak.latency(sizes, channel)
   local server = serve()
   local best = {}
@@ -82,8 +82,8 @@ end
 -- Prints the figures of a churn. Returns a list of what is wrong with them.
 function soak.judge_churn(figures, say)
   local wrong = {}
-  say(("churn: %d streams, %d messages (%d received), %d lost, %d repeated, %d gaps said, in %.1f s"):format(figures.streams, figures.messages, figures.received,
-    figures.lost, figures.repeated, figures.gaps, figures.seconds))
+  say(("churn: %d streams, %d messages (%d received), %d lost, %d repeated, %d gaps said, in %.1f s"):format(figures.streams,
+    figures.messages, figures.received, figures.lost, figures.repeated, figures.gaps, figures.seconds))
   local tenths = {}
   for index, bytes in ipairs(figures.rss) do
     tenths[index] = ("%.1f"):format(bytes / MIB)
@@ -111,7 +111,7 @@ function soak.judge_latency(figures, channel, say)
   for _, name in ipairs{ "alone", "beside" } do
     local f = figures[name]
     say(("latency, %s, %s: p50 %d us, p99 %d us, worst %d us; %d lost, %d repeated%s"):format(channel,
-      name == "alone" and "healthy clients alone" or ("beside %d stuck ones"):format(f.stuck), f.p50_us, f.p99_us, f.worst_us, f.lost, f.repeated,
+      f.stuck == 0 and "healthy clients alone" or ("beside %d stuck ones"):format(f.stuck), f.p50_us, f.p99_us, f.worst_us, f.lost, f.repeated,
       f.stuck > 0 and ("; stuck ones cut off %d times"):format(f.cut_off) or ""))
     if f.lost + f.repeated > 0 then
       wrong[#wrong + 1] = ("healthy clients %s: %d lost, %d repeated"):format(name, f.lost, f.repeated)

@@ -1,9 +1,11 @@
 -- SPDX-License-Identifier: MIT
--- The short form of the soak (see soak.lua): the same checks on a hundredth of the figures, and no verdict on times, which depend on what else the machine does.
+-- The short form of the soak (see soak.lua): the same checks on a hundredth of the figures, and no verdict on times, which depend on
+-- what else the machine does.
 local helper = require("spec.helper")
 local soak = require("spec.soak.soak")
 
-local SIZES = { connections = 3000, messages = 20000, channels = 300, streams = 200, stuck = 100, healthy = 10, seconds = 1, rounds = 1, rate = 200, patience = 240 }
+local SIZES = { connections = 3000, messages = 20000, channels = 300, streams = 200, stuck = 100, healthy = 10, seconds = 1, rounds = 1,
+  rate = 200, patience = 240 }
 
 describe("the soak, in short:", function()
   after_each(helper.cleanup)

@@ -64,7 +64,15 @@ describe("sluice: wrong use", function()
     { { "token", "--publish=a*b" }, "flag --publish: expected channels" },
     { { "token", "--algorithm", "none" }, "flag --algorithm: expected \"HS256\"" },
     { { "token", "--listen", "127.0.0.1:0" }, "unknown flag --listen" },
-    { { "listen", "http://a" }, "unknown command" },
+    { { "listen" }, "missing argument URL" },
+    { { "listen", "http://a", "b" }, 'unexpected argument "b"' },
+    { { "listen", "http://a", "--count", "0" }, 'flag --count: expected a number of events, at least 1, got "0"' },
+    { { "listen", "http://a", "--count", "1.5" }, "flag --count: expected a number of events" },
+    { { "listen", "http://a", "--for", "soon" }, 'flag --for: expected a number of seconds, got "soon"' },
+    { { "listen", "http://a", "--for=-1" }, "flag --for: expected a number of seconds" },
+    { { "listen", "http://a", "--header", "X-A" }, 'flag --header: expected NAME:VALUE, got "X-A"' },
+    { { "listen", "http://a", "--header", "X A: 1" }, "flag --header: expected NAME:VALUE" },
+    { { "listen", "http://a", "--last-event-id", "a\nb" }, "flag --last-event-id: an id has no control characters" },
     { { "tap", "http://a" }, "unknown command" },
     { { "help", "nonsense" }, "unknown command" },
     { { "serve", "--confg", "x" }, "unknown flag --confg; did you mean --config?" },
@@ -111,7 +119,7 @@ describe("sluice: help and version", function()
     end)
   end
 
-  for _, name in ipairs({ "serve", "check", "init", "publish", "token" }) do
+  for _, name in ipairs({ "serve", "check", "init", "listen", "publish", "token" }) do
     it(("sluice %s --help says how it is used, whatever else is given"):format(name), function()
       for _, words in ipairs({
         { name, "--help" }, { "--help", name }, { name, "-h" }, { "help", name }, { name, "--help", "a", "b", "c", "d" },

@@ -47,7 +47,7 @@ local ESCAPES = { ["\n"] = "\\n", ["\t"] = "\\t", ["\\"] = "\\\\" }
 -- On one line and without anything that a terminal would obey: control characters, those of Unicode's second block too, show as escapes.
 local function visible(text)
   text = text:gsub("[%c\\]", function(c) return ESCAPES[c] or ("\\x%02x"):format(c:byte()) end)
-  return (text:gsub("\u{c2}([\x80-\x9f])", function(c) return ("\\u%04x"):format(c:byte()) end))
+  return (text:gsub("\xc2([\x80-\x9f])", function(c) return ("\\u%04x"):format(c:byte()) end))
 end
 
 local function plain_line(event)
