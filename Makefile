@@ -12,7 +12,7 @@ TEST_FUZZ_SECONDS ?= 20
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all dev deps deps-build deps-test serve test lint asan tsan fuzz soak bench install format clean
+.PHONY: all dev deps deps-build deps-test serve test lint asan tsan fuzz soak valgrind bench install format clean
 
 all:
 	@cmake/build.sh release core
@@ -56,6 +56,11 @@ bench: deps
 soak: deps-test
 	@cmake/build.sh release core
 	@LUA_PATH="./lua/?.lua;./lua/?/init.lua;./?.lua;;" lua5.4 spec/soak/soak.lua $(SOAK)
+
+# One short session under valgrind; the specs' own session, so what it does is in spec/support/session.lua.
+valgrind: deps-test
+	@cmake/build.sh release core
+	@lua5.4 spec/soak/valgrind.lua
 
 # DESTDIR is honoured, for packagers.
 install: all

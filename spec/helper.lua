@@ -160,8 +160,8 @@ function Server:publish_all(list)
 end
 
 -- A server as a child process. Options: `config` (laid over the defaults above), `scripts` (name -> text of policy scripts), `defaults` (true: the default
--- policy's scripts beside them), `args` (more command line words), `env`, `no_config` (true: no --config at all), `command` ("serve"), `files` (limit of open files),
--- `preload` (a sanitizer's runtime, in the place of SLUICE_PRELOAD's).
+-- policy's scripts beside them), `args` (more command line words), `env`, `no_config` (true: no --config at all), `command` ("serve"), `files` (limit of open
+-- files), `preload` (a sanitizer's runtime, in the place of SLUICE_PRELOAD's), `under` (words of a command that runs the interpreter).
 -- Returns at once an object with the process; `helper.serve` waits until it is ready.
 function helper.launch(options)
   options = options or {}
@@ -184,6 +184,10 @@ function helper.launch(options)
   local preload = options.preload or os.getenv("SLUICE_PRELOAD")
   if preload and preload ~= "" then
     table.insert(argv, 1, "lua5.4")
+  end
+  if options.under then
+    argv = table.move(argv, 1, #argv, #options.under + 2, table.move(options.under, 1, #options.under, 1, {}))
+    argv[#options.under + 1] = "lua5.4"
   end
   local build = os.getenv("SLUICE_BUILD")
   local env = merge(build and { SLUICE_BUILD = build } or {}, options.env)

@@ -89,3 +89,5 @@ TEST(want_of_memory_is_told_and_leaks_nothing) {
     }
     buf_deinit(&coded);
 }
+
+CHECK_MAIN()

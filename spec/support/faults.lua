@@ -37,20 +37,19 @@ function Faults:arm(kind, left, error_name, times)
   self.file:flush()
 end
 
--- Returns left (0: it has failed, or was not armed) and how many calls there have been so far.
+-- Returns how many calls of that kind there have been so far, and how many failures are left.
 function Faults:state(kind)
   self.file:seek("set", offset_of(kind))
-  local left, _, _, calls = RECORD:unpack(self.file:read(RECORD:packsize()))
-  return left, calls
+  local _, times, _, calls = RECORD:unpack(self.file:read(RECORD:packsize()))
+  return calls, times
 end
 
--- Nothing fails from now on. Returns whether the failure was reached.
-function Faults:disarm(kind)
-  local left = self:state(kind)
+-- Nothing fails from now on. Returns whether anything has failed since it was armed so as to fail `times` times.
+function Faults:disarm(kind, times)
   self.file:seek("set", offset_of(kind))
   self.file:write(("<i8"):pack(0))
   self.file:flush()
-  return left == 0
+  return select(2, self:state(kind)) < (times or 1)
 end
 
 -- Options of helper.launch and helper.serve for a server under this control.

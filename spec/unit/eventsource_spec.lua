@@ -205,6 +205,7 @@ describe("a body:", function()
       assert.equal(text, (decode({ ["content-encoding"] = "gzip" }, { coded:sub(1, at), coded:sub(at + 1) })))
     end
     assert.equal(text .. text, (decode({ ["content-encoding"] = "X-Gzip" }, { coded .. coded })))
+    assert.same({ text, true }, { decode({ ["content-encoding"] = "gzip", ["content-length"] = tostring(#coded) }, { coded .. "more" }) })
     local large = ("0123456789"):rep(100000)
     assert.equal(large, (decode({ ["content-encoding"] = "gzip" }, { gzip(large) })))
   end)
