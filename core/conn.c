@@ -53,6 +53,14 @@ static bool takes_answer(struct conn *c) {
     return true;
 }
 
+/* Its time is over. A client that leaves bytes in the queue leaves the system's full, too. */
+static void give_up(struct conn *c) {
+    if (outq_empty(&c->out))
+        conn_close(c);
+    else
+        conn_reset(c);
+}
+
 static void fail_request(struct conn *c, int status, const char *text);
 
 static void on_deadline(struct conn *c, uint64_t now_ms) {
@@ -66,11 +74,11 @@ static void on_deadline(struct conn *c, uint64_t now_ms) {
         if (timing_of(c) != TIMING_IDLE)
             fail_request(c, 408, "the request took too long to arrive");
         else if (!takes_answer(c))
-            conn_close(c);
+            give_up(c);
         return;
     default:
         if (!takes_answer(c))
-            conn_close(c);
+            give_up(c);
     }
 }
 
@@ -118,6 +126,13 @@ void conn_make_ready(struct conn *c) {
 }
 
 /* --- closing ------------------------------------------------------------------------------------ */
+
+void conn_reset(struct conn *c) {
+    struct linger nothing = {.l_onoff = 1, .l_linger = 0};
+    if (c->state != CONN_DEAD)
+        setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &nothing, sizeof nothing);
+    conn_close(c);
+}
 
 void conn_close(struct conn *c) {
     if (c->state == CONN_DEAD)

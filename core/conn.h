@@ -53,6 +53,9 @@ int conn_open(struct worker *worker, int fd, const struct address *peer, bool ex
 /* Closes at once; what was not sent is lost. Idempotent. */
 void conn_close(struct conn *c);
 
+/* The same for a client that does not read: what the system holds for it goes too, or that would wait for it long after the connection has ceased to count. */
+void conn_reset(struct conn *c);
+
 /* Frees what conn_close has marked. Only the worker calls it, outside all callbacks. */
 void conn_free(struct conn *c);
 

@@ -16,7 +16,7 @@ struct lua_budget {
     bool running;
     bool over;                      /* the call has used up its time: whatever it returns, it has failed */
     char place[BUDGET_PLACE_BYTES]; /* "file:line" where that was found */
-    uint64_t calls; /* begun so far */
+    uint64_t calls;                 /* begun so far */
     size_t bytes;
     size_t call_limit;
     size_t ceiling; /* what `bytes` may not pass now */

@@ -17,6 +17,9 @@ enum {
     TEXT_BYTES = 1024
 };
 
+const char ERROR_YIELDED[] =
+    "coroutine.yield was called outside of a coroutine of the script's own; a handler waits with sluice.sleep";
+
 /* --- what happened, and where ------------------------------------------------------------------- */
 
 /* The error value on top of `co` as text, which stays there. */
@@ -25,6 +28,8 @@ static const char *value_text(lua_State *co) {
         return "it failed";
     if (lua_type(co, -1) == LUA_TSTRING)
         return lua_tostring(co, -1);
+    if (lua_islightuserdata(co, -1) && lua_touserdata(co, -1) == ERROR_YIELDED)
+        return ERROR_YIELDED;
     if (policy_is_rejection(co, -1))
         return "sluice.reject was called where there is no request to refuse";
     return lua_isnil(co, -1) ? "nil was raised as an error" : "an error value that is not a string was raised";
@@ -114,7 +119,8 @@ void lua_errors_fill(struct policy *p, lua_State *co, struct policy_error *error
 
 static void tell_hidden(struct policy *p, struct error_site *site) {
     if (site->hidden)
-        log_write(p->worker->log, LOG_ERROR, "policy", "%s: %" PRIu32 " more like it within %d s", site->place, site->hidden, WHILE_MS / 1000);
+        log_write(p->worker->log, LOG_ERROR, "policy", "%s: %" PRIu32 " more like it within %d s", site->place,
+                  site->hidden, WHILE_MS / 1000);
     *site = (struct error_site){0};
 }
 

@@ -26,6 +26,9 @@ struct error_log {
     struct wheel_timer timer; /* tells what was hidden */
 };
 
+/* Pushed as light userdata it is an error value that needs no memory: a coroutine of ours was yielded by a script. */
+extern const char ERROR_YIELDED[];
+
 void lua_errors_init(struct error_log *log);
 void lua_errors_deinit(struct error_log *log);
 

@@ -26,7 +26,8 @@ static struct generation *generation_new(struct policy *p, struct snapshot *snap
     struct generation *g = calloc(1, sizeof *g);
     if (!g)
         return NULL;
-    *g = (struct generation){.refs = 1, .policy = p, .number = number, .snapshot = snapshot_retain(snapshot), .table = LUA_NOREF};
+    *g = (struct generation){
+        .refs = 1, .policy = p, .number = number, .snapshot = snapshot_retain(snapshot), .table = LUA_NOREF};
     list_init(&g->node);
     list_init(&g->held);
     return g;
@@ -90,7 +91,7 @@ static void push_api(lua_State *L) {
     lua_setfield(L, -2, "json");
 }
 
-/* runtime.load(files, sluice) on its own coroutine; the argument is the snapshot. */
+/* runtime.load(files, sluice) on its own coroutine; the argument is the snapshot. What it returns first is anchored here, where an error can be raised. */
 static int push_load(lua_State *L) {
     struct policy *p = policy_of(L);
     const struct snapshot *snapshot = lua_touserdata(L, 1);
@@ -103,7 +104,9 @@ static int push_load(lua_State *L) {
     }
     push_api(L);
     lua_call(L, 2, 4);
-    return 4;
+    lua_pushvalue(L, -4);
+    p->candidate->table = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 3;
 }
 
 struct load_result {
@@ -123,9 +126,6 @@ static void load_done(struct routine *r, bool ok) {
     result->generation->guarded = lua_toboolean(co, -1);
     result->generation->on_disconnect = lua_toboolean(co, -2);
     result->generation->on_message = lua_toboolean(co, -3);
-    lua_pushvalue(co, -4);
-    lua_xmove(co, r->policy->L, 1);
-    result->generation->table = luaL_ref(r->policy->L, LUA_REGISTRYINDEX);
 }
 
 void policy_discard(struct policy *p) {
@@ -175,7 +175,8 @@ bool policy_load(struct policy *p, struct snapshot *snapshot, uint64_t number, s
     if (p->current && held <= limit)
         return load_candidate(p, snapshot, number, error);
     *error = (struct policy_error){0};
-    snprintf(error->message, sizeof error->message, "the scripts hold %zu bytes when they are loaded; limits.script_bytes is %zu", held, limit);
+    snprintf(error->message, sizeof error->message,
+             "the scripts hold %zu bytes when they are loaded; limits.script_bytes is %zu", held, limit);
     return false;
 }
 
@@ -249,7 +250,8 @@ void policy_accept(struct policy *p) {
     p->current = g;
     list_append(&p->generations, &g->node);
     if (!g->guarded && w->config->has_key && w->index == 0)
-        log_write(w->log, LOG_WARN, "policy", "a key is configured (jwt.key), but no script has a guard: anyone may do everything");
+        log_write(w->log, LOG_WARN, "policy",
+                  "a key is configured (jwt.key), but no script has a guard: anyone may do everything");
     while (count_generations(p) > GENERATIONS_KEPT)
         retire(p, list_entry(p->generations.next, struct generation, node));
     start_held_tasks(p, g);
@@ -288,14 +290,16 @@ struct policy *policy_renew(struct policy *p) {
     if (!fresh)
         fresh = replicate(p, &p->current->node, &error);
     if (!fresh) {
-        log_write(w->log, LOG_ERROR, "policy", "worker %u: scripts hold too much and cannot begin anew: %s%s%s", w->index, error.file,
-                  error.file[0] ? ": " : "", error.message);
+        log_write(w->log, LOG_ERROR, "policy", "worker %u: scripts hold too much and cannot begin anew: %s%s%s",
+                  w->index, error.file, error.file[0] ? ": " : "", error.message);
         p->renew_ms = worker_now(w) + RENEW_PAUSE_MS;
         return p;
     }
     char text[160];
-    snprintf(text, sizeof text, "worker %u begins anew with its scripts: they hold %zu bytes after a full collection, limits.script_bytes is %zu", w->index,
-             p->budget.bytes, w->config->script_bytes);
+    snprintf(text, sizeof text,
+             "worker %u begins anew with its scripts: they hold %zu bytes after a full collection, limits.script_bytes "
+             "is %zu",
+             w->index, p->budget.bytes, w->config->script_bytes);
     lua_errors_log_text(p, "too much memory", text);
     w->policy = fresh;
     while (!list_empty(&p->routines))

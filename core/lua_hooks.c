@@ -16,7 +16,8 @@ struct hook_call {
     struct message *result;
 };
 
-static void call_hook(struct policy *p, struct hook_call *call, enum phase phase, lua_CFunction push, void (*done)(struct routine *, bool)) {
+static void call_hook(struct policy *p, struct hook_call *call, enum phase phase, lua_CFunction push,
+                      void (*done)(struct routine *, bool)) {
     struct routine *r = routine_new(p, call->generation, phase);
     if (!r) {
         lua_errors_log_text(p, "a hook failed", "not enough memory");
@@ -33,7 +34,8 @@ static void call_hook(struct policy *p, struct hook_call *call, enum phase phase
 
 static bool is_unchanged(const struct message *m, struct slice event, struct slice data) {
     struct buf was = {0};
-    bool same = slice_equal(event, message_event(m)) && sse_read_data(message_lines(m), &was) == 0 && slice_equal(data, buf_slice(&was));
+    bool same = slice_equal(event, message_event(m)) && sse_read_data(message_lines(m), &was) == 0 &&
+                slice_equal(data, buf_slice(&was));
     buf_deinit(&was);
     return same;
 }
@@ -107,7 +109,8 @@ bool policy_shapes(struct policy *p, const struct message *m, bool replayed) {
     return shaping(p, m, replayed)->on_message;
 }
 
-struct message *policy_shape(struct policy *p, struct stream *s, struct message *m, struct subscription *sub, bool replayed) {
+struct message *policy_shape(struct policy *p, struct stream *s, struct message *m, struct subscription *sub,
+                             bool replayed) {
     struct hook_call call = {
         .generation = shaping(p, m, replayed),
         .stream = s,

@@ -22,6 +22,7 @@
 #include "lua_json.h"
 #include "lua_jwt.h"
 #include "lua_policy.h"
+#include "lua_scratch.h"
 #include "server.h"
 #include "status.h"
 
@@ -149,13 +150,13 @@ static int server_reload_method(lua_State *L) {
 static int server_stats(lua_State *L) {
     struct metrics sum;
     struct metrics_state state;
-    struct buf json = {0};
-    server_metrics(check_server(L), &sum, &state);
-    int rc = metrics_json(&json, &sum, &state);
-    if (rc == 0)
-        lua_json_push(L, buf_slice(&json));
-    buf_deinit(&json);
-    return rc ? luaL_error(L, "not enough memory") : 1;
+    struct server *s = check_server(L);
+    struct buf *json = lua_scratch_push(L);
+    server_metrics(s, &sum, &state);
+    if (metrics_json(json, &sum, &state) != 0)
+        return luaL_error(L, "not enough memory");
+    lua_json_push(L, buf_slice(json));
+    return 1;
 }
 
 /* stop(drain_seconds or nil) */

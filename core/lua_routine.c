@@ -17,17 +17,28 @@ enum phase policy_phase(const struct policy *p) {
 
 static const char *phase_name(enum phase phase) {
     switch (phase) {
-    case PHASE_LOAD: return "while loading";
-    case PHASE_HANDLER: return "in a handler";
-    case PHASE_TASK: return "in a task";
-    case PHASE_ON_REQUEST: return "in on_request";
-    case PHASE_ON_SUBSCRIBE: return "in on_subscribe";
-    case PHASE_ON_PUBLISH: return "in on_publish";
-    case PHASE_ON_MESSAGE: return "in on_message";
-    case PHASE_FILTER: return "in a filter";
-    case PHASE_ON_DISCONNECT: return "in on_disconnect";
-    case PHASE_CLOSING: return "while a handler is closed";
-    default: return "here";
+    case PHASE_LOAD:
+        return "while loading";
+    case PHASE_HANDLER:
+        return "in a handler";
+    case PHASE_TASK:
+        return "in a task";
+    case PHASE_ON_REQUEST:
+        return "in on_request";
+    case PHASE_ON_SUBSCRIBE:
+        return "in on_subscribe";
+    case PHASE_ON_PUBLISH:
+        return "in on_publish";
+    case PHASE_ON_MESSAGE:
+        return "in on_message";
+    case PHASE_FILTER:
+        return "in a filter";
+    case PHASE_ON_DISCONNECT:
+        return "in on_disconnect";
+    case PHASE_CLOSING:
+        return "while a handler is closed";
+    default:
+        return "here";
     }
 }
 
@@ -41,7 +52,10 @@ struct routine *policy_check_wait(lua_State *L, const char *function) {
     struct policy *p = policy_of(L);
     policy_check_phase(L, PHASE_HANDLER | PHASE_TASK, function, "a handler or a task");
     if (!p->running || p->running->co != L)
-        luaL_error(L, "%s cannot be called in a coroutine of your own; call it in the handler or task itself, or use sluice.spawn", function);
+        luaL_error(L,
+                   "%s cannot be called in a coroutine of your own; call it in the handler or task itself, or use "
+                   "sluice.spawn",
+                   function);
     if (!lua_isyieldable(L))
         luaL_error(L, "%s cannot wait here: a C function such as table.sort or string.gsub is calling", function);
     return p->running;
@@ -74,8 +88,9 @@ void policy_register_phases(lua_State *L) {
     static const struct {
         const char *name;
         enum phase phase;
-    } PHASES[] = {{"ON_REQUEST", PHASE_ON_REQUEST}, {"ON_SUBSCRIBE", PHASE_ON_SUBSCRIBE}, {"ON_PUBLISH", PHASE_ON_PUBLISH},
-                  {"ON_MESSAGE", PHASE_ON_MESSAGE}, {"FILTER", PHASE_FILTER},             {"ON_DISCONNECT", PHASE_ON_DISCONNECT}};
+    } PHASES[] = {{"ON_REQUEST", PHASE_ON_REQUEST}, {"ON_SUBSCRIBE", PHASE_ON_SUBSCRIBE},
+                  {"ON_PUBLISH", PHASE_ON_PUBLISH}, {"ON_MESSAGE", PHASE_ON_MESSAGE},
+                  {"FILTER", PHASE_FILTER},         {"ON_DISCONNECT", PHASE_ON_DISCONNECT}};
     for (size_t i = 0; i < sizeof PHASES / sizeof *PHASES; i++) {
         lua_pushinteger(L, PHASES[i].phase);
         lua_setfield(L, -2, PHASES[i].name);
@@ -273,7 +288,8 @@ static void routine_finished(struct routine *r) {
     if (r->done)
         r->done(r, true);
     else if (r->exchange)
-        end_exchange(take_exchange(r), STREAM_ERROR, 500, "internal error"); /* every way through the dispatcher answers: never */
+        end_exchange(take_exchange(r), STREAM_ERROR, 500,
+                     "internal error"); /* every way through the dispatcher answers: never */
     if (r->every_s > 0) {
         lua_settop(r->co, 0);
         routine_sleep(r, r->every_s);
@@ -305,7 +321,8 @@ void routine_run(struct routine *r, int nargs) {
     p->running = NULL;
     if (status == LUA_YIELD && r->wait == WAIT_NOTHING) {
         lua_pop(r->co, results);
-        lua_pushliteral(r->co, "coroutine.yield was called outside of a coroutine of the script's own; a handler waits with sluice.sleep");
+        lua_pushlightuserdata(
+            r->co, (void *)(uintptr_t)ERROR_YIELDED); /* a string could need memory, and nobody would catch that */
         status = LUA_ERRRUN;
     }
     if (status == LUA_OK)

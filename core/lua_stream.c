@@ -83,13 +83,12 @@ static void push_last_id(lua_State *L, struct exchange *x) {
     for (size_t i = 0; i < 2; i++) {
         struct slice rest = x->request.query, name, text;
         while (http_query_next(&rest, &name, &text)) {
-            struct buf decoded = {0};
             if (!slice_is(name, NAMES[i]) || text.len == 0)
                 continue;
-            bool ok = http_percent_decode(text, true, &decoded) == 0;
-            struct slice id = ok ? buf_slice(&decoded) : text;
+            struct buf *decoded = policy_scratch(L, 0);
+            bool ok = http_percent_decode(text, true, decoded) == 0;
+            struct slice id = ok ? buf_slice(decoded) : text;
             lua_pushlstring(L, id.ptr, id.len < LAST_ID_BYTES ? id.len : LAST_ID_BYTES);
-            buf_deinit(&decoded);
             return;
         }
     }

@@ -142,18 +142,30 @@ static bool decide(struct server *s, bool accept) {
 static void give_up(struct attempt *a) {
     a->given_up = a->failed = true;
     a->error = (struct policy_error){0};
-    snprintf(a->error.message, sizeof a->error.message, "%u worker%s did not answer within %d s: a script keeps %s busy", a->waiting,
-             a->waiting == 1 ? "" : "s", RELOAD_PATIENCE_S, a->waiting == 1 ? "it" : "them");
+    snprintf(a->error.message, sizeof a->error.message,
+             "%u worker%s did not answer within %d s: a script keeps %s busy", a->waiting, a->waiting == 1 ? "" : "s",
+             RELOAD_PATIENCE_S, a->waiting == 1 ? "it" : "them");
+}
+
+/* Keeps what is tried, so that it is not tried again for nothing. */
+static void remember(struct server *s, struct snapshot *snapshot) {
+    snapshot_release(s->attempted);
+    s->attempted = snapshot;
 }
 
 /* Puts the new scripts in force, or drops them, on all workers. Returns whether they are in force. */
 static bool conclude(struct server *s, struct attempt *a, struct policy_error *error) {
     pthread_mutex_lock(&a->lock);
-    if (a->waiting)
+    bool late = a->waiting > 0;
+    if (late)
         give_up(a);
     bool ok = !a->failed;
     *error = a->error;
     pthread_mutex_unlock(&a->lock);
+    if (late) { /* not the scripts' fault: they are tried again when the workers are free */
+        remember(s, NULL);
+        s->look_again = true;
+    }
     if (!decide(s, ok && !s->trial) && ok) {
         ok = false;
         snprintf(error->message, sizeof error->message, "not enough memory");
@@ -178,7 +190,8 @@ static void log_outcome(struct server *s, bool ok, const struct policy_error *er
         snprintf(place, sizeof place, "%s:%d: ", error->file, error->line);
     else if (error->file[0])
         snprintf(place, sizeof place, "%s: ", error->file);
-    log_write(&s->log, LOG_ERROR, "policy", "the new scripts are refused, generation %" PRIu64 " stays: %s%s", s->generation, place, error->message);
+    log_write(&s->log, LOG_ERROR, "policy", "the new scripts are refused, generation %" PRIu64 " stays: %s%s",
+              s->generation, place, error->message);
 }
 
 /* An attempt is over: tells everybody. */
@@ -205,12 +218,6 @@ static struct snapshot *read_scripts(struct server *s, struct policy_error *erro
     if (!snapshot)
         snprintf(error->message, sizeof error->message, "%s", why);
     return snapshot;
-}
-
-/* Keeps what is tried, so that it is not tried again for nothing. */
-static void remember(struct server *s, struct snapshot *snapshot) {
-    snapshot_release(s->attempted);
-    s->attempted = snapshot;
 }
 
 bool reload_first(struct server *s, struct policy_error *error) {

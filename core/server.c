@@ -13,6 +13,7 @@
 
 #include "listener.h"
 #include "reload.h"
+#include "status.h"
 #include "watcher.h"
 
 enum {
@@ -132,7 +133,7 @@ static void reload_on(struct server *s) {
     pthread_mutex_unlock(&s->lock);
     if (wanted)
         reload_begin(s, RELOAD_ASKED, asked);
-    else if (s->look_again)
+    else if (s->look_again && !server_any_stuck(s))
         on_scripts_changed(s);
 }
 

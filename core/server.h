@@ -50,7 +50,7 @@ struct server {
     struct attempt *attempt;
     struct snapshot *attempted; /* what was tried last; NULL: it could not be read */
     struct watcher *watcher;
-    bool look_again; /* the files changed while a reload was under way */
+    bool look_again; /* the files changed while a reload was under way, or a worker was too busy for it */
 
     uv_thread_t control;
     uv_loop_t loop;

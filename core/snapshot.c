@@ -162,7 +162,8 @@ static int walk_entry(const struct walk *walk, const char *path, const char *und
 /* Walks `walk->folder`/`under`, whose state is `st`. */
 static int walk_folder(const struct walk *walk, const char *under, const struct stat *st, int depth) {
     char path[SNAPSHOT_PATH];
-    if (snprintf(path, sizeof path, "%s%s%s", walk->folder, *under ? "/" : "", under) >= (int)sizeof path || depth > SNAPSHOT_DEPTH) {
+    if (snprintf(path, sizeof path, "%s%s%s", walk->folder, *under ? "/" : "", under) >= (int)sizeof path ||
+        depth > SNAPSHOT_DEPTH) {
         explain(walk->error, "%s is nested too deeply", walk->folder);
         return -ENAMETOOLONG;
     }
@@ -223,8 +224,10 @@ struct snapshot *snapshot_read(const struct snapshot_source *source, char error[
     for (size_t i = 0; i < s->count; i++)
         scripts = scripts || (!strchr(s->files[i].name, '/') && ends_with(s->files[i].name, ".lua"));
     if (!scripts) {
-        explain(error, "no script in %s: put at least one file that ends in .lua there, or run 'sluice init' to get the default ones",
-                 source->folder);
+        explain(error,
+                "no script in %s: put at least one file that ends in .lua there, or run 'sluice init' to get the "
+                "default ones",
+                source->folder);
         snapshot_release(s);
         return NULL;
     }

@@ -23,8 +23,8 @@ struct snapshot {
 
 /* Where snapshots come from: a folder, or files given by the host program. */
 struct snapshot_source {
-    char *folder;              /* or NULL */
-    struct snapshot *fixed;    /* or NULL */
+    char *folder;           /* or NULL */
+    struct snapshot *fixed; /* or NULL */
 };
 
 void snapshot_source_deinit(struct snapshot_source *source);

@@ -56,7 +56,7 @@ static int append_stuck(struct server *s, struct buf *out) {
     return rc || first ? rc : buf_append_char(out, ']');
 }
 
-static bool any_stuck(const struct server *s) {
+bool server_any_stuck(const struct server *s) {
     for (unsigned i = 0; i < s->started; i++) {
         if (worker_busy_ms(s->workers[i]))
             return true;
@@ -67,7 +67,7 @@ static bool any_stuck(const struct server *s) {
 int server_health(struct server *s, bool details, struct buf *out) {
     pthread_mutex_lock(&s->lock);
     bool draining = s->state != SERVER_RUNNING || atomic_load(&s->draining);
-    const char *status = draining ? "draining" : s->reload_failed || any_stuck(s) ? "degraded" : "ok";
+    const char *status = draining ? "draining" : s->reload_failed || server_any_stuck(s) ? "degraded" : "ok";
     int rc = buf_appendf(out, "{\"status\":\"%s\",\"generation\":%" PRIu64 ",\"loaded\":\"", status, s->generation);
     rc = rc ? rc : metrics_timestamp(out, s->loaded);
     rc = rc ? rc : buf_append_text(out, "\",\"reload_error\":");

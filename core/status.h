@@ -10,6 +10,9 @@ struct server;
 /* Sums the workers' counts. */
 void server_metrics(struct server *s, struct metrics *sum, struct metrics_state *state);
 
+/* True while a script keeps a worker busy for so long that it is named; safe from any thread. */
+bool server_any_stuck(const struct server *s);
+
 /* Appends the body of /health; `details` says whether errors are shown in full. Returns the HTTP status, or -ENOMEM. */
 int server_health(struct server *s, bool details, struct buf *out);
 

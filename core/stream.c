@@ -529,7 +529,10 @@ void stream_close(struct stream *s, enum stream_end end) {
     if (end == STREAM_STALE)
         metrics_add(&s->worker->metrics, stale_disconnected, 1);
     if (ends_at_once(end)) {
-        conn_close(c);
+        if (end == STREAM_LEFT)
+            conn_close(c);
+        else
+            conn_reset(c);
         return;
     }
     if (outq_gap_unwritten(&c->out) && !stream_write_gap(s))

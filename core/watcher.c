@@ -84,7 +84,8 @@ static void on_event(uv_fs_event_t *event, const char *file, int events, int sta
 /* Without events a folder is still looked at once a second. */
 static void complain(struct watcher *w, const char *path, int rc) {
     if (!w->complained)
-        log_write(w->log, LOG_WARN, "watcher", "no events for %s: %s; changes are found within a second", path, uv_strerror(rc));
+        log_write(w->log, LOG_WARN, "watcher", "no events for %s: %s; changes are found within a second", path,
+                  uv_strerror(rc));
     w->complained = true;
 }
 
@@ -136,8 +137,9 @@ static int see(void *context, const struct snapshot_entry *entry, char *error) {
         return 0;
     }
     const struct stat *st = entry->st;
-    uint64_t state[] = {(uint64_t)st->st_dev,         (uint64_t)st->st_ino,          (uint64_t)st->st_size,        (uint64_t)st->st_mtim.tv_sec,
-                        (uint64_t)st->st_mtim.tv_nsec, (uint64_t)st->st_ctim.tv_sec, (uint64_t)st->st_ctim.tv_nsec};
+    uint64_t state[] = {(uint64_t)st->st_dev,         (uint64_t)st->st_ino,          (uint64_t)st->st_size,
+                        (uint64_t)st->st_mtim.tv_sec, (uint64_t)st->st_mtim.tv_nsec, (uint64_t)st->st_ctim.tv_sec,
+                        (uint64_t)st->st_ctim.tv_nsec};
     struct hash_seed seed = {0, 0};
     seed.k0 = hash_keyed(&seed, slice_of(entry->name));
     look->fingerprint += hash_keyed(&seed, slice_make((const char *)state, sizeof state));
@@ -191,7 +193,8 @@ static void on_look(uv_timer_t *timer) {
 
 /* --- life --------------------------------------------------------------------------------------- */
 
-struct watcher *watcher_new(uv_loop_t *loop, const char *folder, struct log *log, void (*changed)(void *context), void *context) {
+struct watcher *watcher_new(uv_loop_t *loop, const char *folder, struct log *log, void (*changed)(void *context),
+                            void *context) {
     size_t len = strlen(folder) + 1;
     struct watcher *w = calloc(1, sizeof *w + len);
     if (!w)

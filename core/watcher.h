@@ -12,7 +12,8 @@
 struct watcher;
 
 /* Begins to watch. `changed` is called on the loop: once soon after the beginning, and after each change. `log` hears what cannot be watched. NULL: no memory. */
-struct watcher *watcher_new(uv_loop_t *loop, const char *folder, struct log *log, void (*changed)(void *context), void *context);
+struct watcher *watcher_new(uv_loop_t *loop, const char *folder, struct log *log, void (*changed)(void *context),
+                            void *context);
 
 /* Ends it: nothing is told from now on. The memory goes when the loop has run its close callbacks. NULL is fine. */
 void watcher_close(struct watcher *w);

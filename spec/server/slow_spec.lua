@@ -268,8 +268,33 @@ describe("conflate:", function()
   end)
 end)
 
+-- How many of the server's sockets the kernel still keeps for what nobody will read: those that were closed, and wait to get rid of their bytes.
+local function orphans(port)
+  local count = 0
+  for line in io.lines("/proc/net/tcp") do
+    local from, state = line:match("^%s*%d+: %x+:(%x+) %x+:%x+ (%x+)")
+    if from and tonumber(from, 16) == port and state == "04" then
+      count = count + 1
+    end
+  end
+  return count
+end
+
 describe("a stuck client", function()
   after_each(cleanup)
+
+  it("that is cut off leaves nothing in the kernel either", function()
+    local server = serve{ limits = { queue_bytes = QUEUE, idle_timeout = 0.5 } }
+    stuck_stream(server, "/events?channel=whole")
+    publish_numbers(server, "whole", 1, 1000, 1000) -- too slow
+    kept[#kept + 1] = server:connect{ receive_buffer = 4096 }
+    assert(kept[#kept]:send(http.format("GET", "/metrics"):rep(500))) -- answers that it does not take
+    helper.eventually(function()
+      local metrics = metrics_of(server)
+      return metrics.slowConsumersDisconnected == 1 and metrics.openConnections == 1
+    end)
+    assert.equal(0, orphans(server.port))
+  end)
 
   it("takes a bounded part of the server's memory, whatever its channel's rule", function()
     local server = serve()
