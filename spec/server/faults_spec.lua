@@ -9,10 +9,21 @@ local socket = require("socket")
 
 local ALL = os.getenv("FAULTS") == "all"
 local SEED = math.tointeger(tonumber(os.getenv("FAULTS_SEED"))) or os.time()
+local WARM_UP = 5 -- sessions
+local MARGIN = 20 -- by how many calls runs differ
 local PARTIAL = { 1, 2, 3 } -- what is tried in any case
 
 local function options(control)
   return control:options(session.options())
+end
+
+-- A server under control after so many sessions that each further one asks for about the same.
+local function serve(control)
+  local server = helper.serve(options(control))
+  for _ = 1, WARM_UP do
+    session.serve(server, function() end)
+  end
+  return server
 end
 
 -- --- trying -------------------------------------------------------------------------------------------
@@ -36,7 +47,7 @@ local function try(server, control, kind, error_name, times, work, seconds, allo
   local after = control:state(kind)
   local deadline = socket.gettime() + seconds
   local reached = 0
-  for n in numbers(after - before + 5) do
+  for n in numbers(after - before + MARGIN) do
     control:arm(kind, n, error_name, times)
     local done = false
     local function settle()
@@ -85,13 +96,13 @@ describe(("faults of memory (FAULTS_SEED=%d)"):format(SEED), function()
     local times = kind == "lua" and 2 or 1
 
     it("of " .. kind .. " while clients are served cost one request or stream at most", function()
-      local server = helper.serve(options(control))
+      local server = serve(control)
       try(server, control, kind, "ENOMEM", times, session.serve, 4, 1)
       no_panic(leave(server))
     end)
 
     it("of " .. kind .. " during a reload leave the old scripts in force", function()
-      local server = helper.serve(options(control))
+      local server = serve(control)
       try(server, control, kind, "ENOMEM", times, session.reload, 2, 0)
       no_panic(leave(server))
     end)
@@ -102,7 +113,7 @@ describe(("faults of memory (FAULTS_SEED=%d)"):format(SEED), function()
       local last = control:state(kind)
       leave(server)
       local deadline = socket.gettime() + 3
-      for n in numbers(last - first + 5) do
+      for n in numbers(last - first + MARGIN) do
         control:arm(kind, n, "ENOMEM", times)
         local child = helper.launch(options(control))
         local port
@@ -152,7 +163,7 @@ describe(("faults of the system (FAULTS_SEED=%d)"):format(SEED), function()
   setup(function()
     math.randomseed(SEED)
     control = faults.new()
-    server = helper.serve(options(control))
+    server = serve(control)
   end)
 
   teardown(helper.cleanup)

@@ -47,7 +47,13 @@ return {
 ]],
 }
 
-local CONFIG = { workers = 1, drain = 0.3, limits = { queue_bytes = 65536 }, channels = { ["big"] = { slow = "drop_oldest" } } }
+local CONFIG = {
+  workers = 1,
+  drain = 0.3,
+  history = { messages = 8 }, -- each session replays it: none is to be longer than the one before
+  limits = { queue_bytes = 65536 },
+  channels = { ["big"] = { slow = "drop_oldest" } },
+}
 
 -- Options of helper.serve for the server that the session is for.
 function session.options()
