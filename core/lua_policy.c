@@ -10,7 +10,7 @@
 #include "token.h"
 
 enum {
-    COLLECT_SLACK = 1 << 20,   /* what is allocated between two cycles */
+    COLLECT_SLACK = 512 * 1024, /* what is allocated between two cycles */
     COLLECT_LEAST = 64 * 1024, /* garbage that is worth a cycle when it is quiet */
     COLLECT_STEP_KIB = 256,
     COLLECT_QUIET_MS = 50,
