@@ -18,12 +18,9 @@ static void on_ready(uv_poll_t *handle, int status, int uv_events) {
         if (io->fd >= 0) /* an earlier callback of this batch may have closed it */
             io->ready(io, events[i].events);
     }
-    p->after(p->context);
 }
 
-int poller_init(struct poller *p, uv_loop_t *loop, void (*after)(void *context), void *context) {
-    p->after = after;
-    p->context = context;
+int poller_init(struct poller *p, uv_loop_t *loop) {
     p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (p->epoll_fd < 0)
         return -errno;

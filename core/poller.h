@@ -10,7 +10,7 @@
 
 struct io;
 
-/* `events` are EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLERR, EPOLLHUP. The io must not be freed inside a callback, its own or another's of the same poll: close later, after poller_dispatch. */
+/* `events` are EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLERR, EPOLLHUP. The io must not be freed inside a callback, its own or another's: free it later in the turn. */
 typedef void (*io_callback)(struct io *io, uint32_t events);
 
 /* Embedded in what owns the socket. */
@@ -23,12 +23,10 @@ struct io {
 struct poller {
     uv_poll_t handle;
     int epoll_fd;
-    void (*after)(void *context); /* called after each batch of callbacks */
-    void *context;
 };
 
 /* Returns 0 or a negative error. */
-int poller_init(struct poller *p, uv_loop_t *loop, void (*after)(void *context), void *context);
+int poller_init(struct poller *p, uv_loop_t *loop);
 
 /* Closes the handle; the descriptor goes at once. The loop must run once more. */
 void poller_close(struct poller *p);

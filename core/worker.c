@@ -182,10 +182,6 @@ static void on_turn(uv_check_t *check) {
     }
 }
 
-static void after_poll(void *context) {
-    (void)context; /* the check handle follows at once */
-}
-
 static void on_wake(uv_async_t *async) {
     (void)async;
 }
@@ -316,7 +312,7 @@ static int init_loop(struct worker *w) {
     if (rc)
         return rc;
     w->loop_made = true;
-    rc = poller_init(&w->poller, &w->loop, after_poll, w);
+    rc = poller_init(&w->poller, &w->loop);
     rc = rc ? rc : uv_async_init(&w->loop, &w->wake, on_wake);
     if (rc)
         return rc;
