@@ -85,6 +85,7 @@ static void push_api(lua_State *L) {
     lua_publish_register(L);
     lua_limit_register(L);
     lua_jwt_register(L);
+    lua_gzip_register(L);
     lua_task_register(L);
     lua_tools_register(L);
     lua_json_register(L);

@@ -204,6 +204,7 @@ void lua_publish_register_core(lua_State *L);
 void lua_publish_register(lua_State *L);
 void lua_limit_register(lua_State *L);
 void lua_jwt_register(lua_State *L);
+void lua_gzip_register(lua_State *L);
 void lua_task_register(lua_State *L);
 void lua_tools_register(lua_State *L);
 
