@@ -12,7 +12,7 @@ TEST_FUZZ_SECONDS ?= 20
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all dev deps deps-build deps-test serve test lint asan tsan fuzz soak valgrind bench install format clean
+.PHONY: all dev deps deps-build deps-test serve test lint asan tsan fuzz soak valgrind bench install doc format clean
 
 all:
 	@cmake/build.sh release core
@@ -65,6 +65,10 @@ valgrind: deps-test
 # DESTDIR is honoured, for packagers.
 install: all
 	cmake --install build/release --prefix $(PREFIX)
+
+# Writes anew what is made from other sources: doc/reference.md, doc/configuration.md, the annotations of the settings.
+doc:
+	@LUA_PATH="./?.lua;./lua/?.lua;./lua/?/init.lua;;" LUA_CPATH="build/release/?.so;;" lua5.4 doc/generate/reference.lua
 
 format:
 	clang-format -i core/*.[ch] $(wildcard spec/c/*.[ch] spec/fuzz/*.c)

@@ -79,6 +79,7 @@ local function covers(list, channel)
   return false
 end
 
+---@type sluice.script
 return {
   name = "auth",
   priority = 800,

@@ -76,6 +76,7 @@ local function check_page(request, origin, listed)
   end
 end
 
+---@type sluice.script
 return {
   name = "cors",
   priority = 1000,

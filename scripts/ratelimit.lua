@@ -8,6 +8,7 @@ local RULE = { max = config.max, window = config.window, concurrent = config.con
 local POLICY = ("%d;w=%d"):format(config.max, math.ceil(config.window))
 local BUSY = 5 -- seconds to wait where too many are open: when one will end is not known
 
+---@type sluice.script
 return {
   name = "ratelimit",
   priority = 900,

@@ -29,6 +29,7 @@ local function metrics(request)
   return 200, body, { ["Content-Type"] = content_type }
 end
 
+---@type sluice.script
 return {
   name = "routes",
   priority = 0,

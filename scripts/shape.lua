@@ -5,6 +5,7 @@
 -- A message is a table { channel, event, data }; `data` is a string, `event` nil or a string. Change it and return
 -- it, or return a new one; nothing goes on with it unchanged. doc/policy.md says more.
 
+---@type sluice.script
 return {
   name = "shape",
   priority = 100,

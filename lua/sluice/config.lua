@@ -284,6 +284,11 @@ function config.default_scripts()
   return nil, "cannot find the default policy: no routes.lua in " .. installed
 end
 
+-- Returns the folder of the annotations for editors.
+function config.library()
+  return package.searchpath("sluice.config", package.path):match("^(.*)/[^/]*$") .. "/library"
+end
+
 -- Exact names before prefixes, longer prefixes before shorter ones: the first that matches is the longest.
 local function before(a, b)
   local a_prefix, b_prefix = a.pattern:sub(-1) == "*", b.pattern:sub(-1) == "*"

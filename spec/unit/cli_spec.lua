@@ -3,6 +3,7 @@
 
 local cli = require("sluice.cli")
 local config = require("sluice.config")
+local json = require("cjson")
 local lfs = require("lfs")
 local process = require("spec.support.process")
 
@@ -289,12 +290,27 @@ describe("sluice init", function()
     local status, out, err = run({ "init", target .. "/" })
     assert.equal("", err)
     assert.equal(0, status)
-    assert.equal(("wrote %s/sluice.conf.lua\nwrote %s/scripts/auth.lua\nwrote %s/scripts/routes.lua\n"):format(
-      target, target, target), out)
+    assert.equal(("wrote %s/sluice.conf.lua\nwrote %s/.luarc.json\nwrote %s/scripts/auth.lua\nwrote %s/scripts/routes.lua\n"):format(
+      target, target, target, target), out)
     assert.equal("return { name = \"auth\" }\r\n\0", process.read_file(target .. "/scripts/auth.lua"))
     assert.is_nil(lfs.attributes(target .. "/scripts/notes.txt"))
     local cfg = assert(config.load({ file = target .. "/sluice.conf.lua", cores = fake_core().cores }))
     assert.equal(target .. "/scripts", cfg.scripts)
+  end)
+
+  it("tells editors where the annotations are, and leaves an editor's settings that are there alone", function()
+    assert.equal(0, (run({ "init", target })))
+    local settings = json.decode(process.read_file(target .. "/.luarc.json"))
+    assert.equal("Lua 5.4", settings["runtime.version"])
+    for index, file in ipairs({ "sluice.lua", "config.lua" }) do
+      local path = settings["workspace.library"][index]
+      assert.equal("/", path:sub(1, 1))
+      assert.is_truthy(lfs.attributes(path .. "/" .. file), path)
+    end
+    assert(lfs.mkdir(target .. "2"))
+    process.write_file(target .. "2/.luarc.json", "mine")
+    assert.equal(0, (run({ "init", target .. "2" })))
+    assert.equal("mine", process.read_file(target .. "2/.luarc.json"))
   end)
 
   it("makes what lies above DIR, and takes a folder that is there", function()
@@ -315,7 +331,7 @@ describe("sluice init", function()
       assert.equal(("sluice: %s/%s exists already: nothing written\n"):format(target, there), err)
       assert.equal("mine", process.read_file(target .. "/" .. there))
       local count = 0
-      for _, name in ipairs({ "sluice.conf.lua", "scripts/auth.lua", "scripts/routes.lua" }) do
+      for _, name in ipairs({ "sluice.conf.lua", ".luarc.json", "scripts/auth.lua", "scripts/routes.lua" }) do
         if lfs.attributes(target .. "/" .. name) then count = count + 1 end
       end
       assert.equal(1, count)
@@ -356,8 +372,7 @@ describe("sluice init", function()
     assert.equal("", out)
     is_one_line(err)
     contains(err, "routes.lua")
-    assert.is_nil(lfs.attributes(target .. "/sluice.conf.lua"))
-    assert.is_nil(lfs.attributes(target .. "/scripts/auth.lua"))
+    for _, name in ipairs({ "sluice.conf.lua", ".luarc.json", "scripts/auth.lua" }) do assert.is_nil(lfs.attributes(target .. "/" .. name)) end
   end)
 end)
 

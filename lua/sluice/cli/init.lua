@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- sluice init: writes a configuration file and a copy of the default policy to start from. Never overwrites.
+-- sluice init: writes a configuration file, a copy of the default policy to start from, and the settings that let an editor complete and check
+-- scripts. Never overwrites.
 
 local config = require("sluice.config")
 local document = require("sluice.config.document")
@@ -52,7 +53,31 @@ local function make_folder(core, path)
   return core.mkdir(path)
 end
 
--- The files to write: a list of { path under DIR, text }. Or nil and a message.
+-- Where the annotations for editors lie, as an absolute path.
+local function library_folder()
+  local folder = config.library()
+  if folder:sub(1, 1) == "/" then return folder end
+  local pipe = io.popen("pwd -P")
+  local here = pipe and pipe:read("l")
+  if pipe then pipe:close() end
+  return (here or ".") .. "/" .. folder:gsub("^%./", "")
+end
+
+-- The settings of the Lua language server: which Lua scripts are, and where `sluice` is described.
+local function editor_settings()
+  local library = library_folder():gsub('["\\]', "\\%0")
+  return ([[
+{
+  "runtime.version": "Lua 5.4",
+  "runtime.path": ["?.lua", "?/init.lua", "scripts/?.lua", "scripts/?/init.lua"],
+  "runtime.builtin": { "debug": "disable", "package": "disable" },
+  "workspace.library": ["%s/policy", "%s/common"],
+  "workspace.checkThirdParty": false
+}
+]]):format(library, library)
+end
+
+-- The files to write: a list of { path under DIR, text, own = true: one that is there is the user's and stays }. Or nil and a message.
 local function plan(core)
   local folder, message = config.default_scripts()
   if not folder then return nil, message end
@@ -60,7 +85,7 @@ local function plan(core)
   names, message = core.list_dir(folder)
   if not names then return nil, message end
   table.sort(names)
-  local files = { { "sluice.conf.lua", document.sample({ scripts = "scripts" }) } }
+  local files = { { "sluice.conf.lua", document.sample({ scripts = "scripts" }) }, { ".luarc.json", editor_settings(), own = true } }
   for _, name in ipairs(names) do
     if name:find("%.lua$") and name:sub(1, 1) ~= "." then
       local text
@@ -74,7 +99,7 @@ end
 
 return {
   name = "init",
-  summary = "Writes DIR/sluice.conf.lua and DIR/scripts/*.lua to start from; never overwrites.",
+  summary = "Writes DIR/sluice.conf.lua and DIR/scripts/*.lua to start from, and DIR/.luarc.json for editors; never overwrites.",
   arguments = { { name = "DIR" } },
   flags = {},
 
@@ -84,16 +109,19 @@ return {
     local core = context.core()
     local files, message = plan(core)
     if not files then return context.fail(message) end
+    local wanted = {}
     for _, entry in ipairs(files) do
       local path = dir .. "/" .. entry[1]
-      if exists(path) then return context.fail(("%s exists already: nothing written"):format(path)) end
+      local there = exists(path)
+      if there and not entry.own then return context.fail(("%s exists already: nothing written"):format(path)) end
+      if not there then wanted[#wanted + 1] = entry end
     end
 
     local ok
     ok, message = make_folder(core, dir .. "/scripts")
     if not ok then return context.fail(message) end
     local written = {}
-    for _, entry in ipairs(files) do
+    for _, entry in ipairs(wanted) do
       local path = dir .. "/" .. entry[1]
       ok, message = write_file(path, entry[2])
       if not ok then

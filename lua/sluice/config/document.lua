@@ -52,9 +52,7 @@ end
 local INTRODUCTION = [[
 # Configuration
 
-This page is generated from `lua/sluice/config/schema.lua`; write it anew with
-
-    LUA_PATH="lua/?.lua" lua5.4 -e 'io.write(require("sluice.config.document").markdown())' > doc/configuration.md
+This page is made from `lua/sluice/config/schema.lua`; write it anew with `make doc`.
 
 A configuration file is Lua text that returns a table, nested or with dotted keys:
 
@@ -101,6 +99,47 @@ function document.markdown()
   out[#out + 1] = ("For example `channels = %s`.\n\n"):format(literal(channels.example))
   out[#out + 1] = table_row("member", "value", "default", "meaning") .. table_row("---", "---", "---", "---")
   for _, member in ipairs(channels.members) do out[#out + 1] = row_of(member) end
+  return table.concat(out)
+end
+
+local LUA_TYPES = { boolean = "boolean", integer = "integer", number = "number", channels = "table<string, sluice.channel_rule>" }
+
+-- What the Lua language server calls the type of a key.
+local function annotated_type(row)
+  if row.type == "list" then
+    local item = annotated_type(row.item)
+    return (item:find("|", 1, true) and "(" .. item .. ")" or item) .. "[]"
+  elseif row.type == "enum" then
+    local words = {}
+    for i, value in ipairs(row.values) do words[i] = ('"%s"'):format(value) end
+    return table.concat(words, "|")
+  end
+  return LUA_TYPES[row.type] or "string"
+end
+
+-- Returns the annotations of the settings, lua/sluice/library/common/config.lua.
+function document.annotations()
+  local out = {
+    "---@meta\n-- SPDX-License-Identifier: MIT\n-- Annotations for editors (LuaLS): the settings. Made from lua/sluice/config/schema.lua by `make doc`. Never run.\n",
+  }
+  local function class(name, text, rows, extra)
+    out[#out + 1] = ("\n---%s\n---@class %s\n"):format(text, name)
+    for _, row in ipairs(rows) do
+      local default = row.default_text or row.default ~= nil and literal(row.default)
+      out[#out + 1] = ("---@field %s? %s %s%s\n"):format(row.key:match("[^.]*$"), annotated_type(row), row.description:gsub("%.$", ""),
+        default and ("; default: %s"):format(default) or "")
+    end
+    out[#out + 1] = extra
+  end
+  local sections = {}
+  each_section(function(section)
+    if section then sections[#sections + 1] = ("---@field %s? sluice.settings_%s\n"):format(section, section) end
+  end)
+  each_section(function(section, rows)
+    if section then return class("sluice.settings_" .. section, ("The settings under `%s`."):format(section), rows) end
+    class("sluice.settings", "What a configuration file returns.", rows, table.concat(sections))
+  end)
+  class("sluice.channel_rule", "A rule under `channels`.", schema.by_key.channels.members)
   return table.concat(out)
 end
 
