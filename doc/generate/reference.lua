@@ -20,7 +20,8 @@ local OUTLINE = [[
 This page is made from the annotations in `lua/sluice/library` and from the commands; write it anew with `make doc`.
 
 - [The host interface](#the-host-interface): a server inside a Lua program, and [a client](#sluiceeventsource)
-- [The script interface](#the-script-interface): [`sluice`](#sluice), [`request`](#request), [`stream`](#stream), [`route`](#route), [script tables](#script-tables)
+- [The script interface](#the-script-interface): [`sluice`](#sluice), [`request`](#request), [`stream`](#stream), [`route`](#route),
+  [script tables](#script-tables)
 - [Configuration](#configuration)
 - [Commands](#commands)
 - [Completion in editors](#completion-in-editors)
@@ -173,8 +174,9 @@ a wrong flag. Flags may stand before or after arguments; `--help` explains each 
 
 ## Completion in editors
 
-`lua/sluice/library` holds annotations for the [Lua language server](https://luals.github.io). `sluice init DIR` writes a `DIR/.luarc.json` that points there, for policy scripts: `sluice`, hooks,
-`request`, `stream` and `route` are completed and checked. Put `---@type sluice.script` above the `return` of a script: the parameters of its hooks then have their types.
+`lua/sluice/library` holds annotations for the [Lua language server](https://luals.github.io). `sluice init DIR` writes a `DIR/.luarc.json` that points
+there, for policy scripts: `sluice`, hooks, `request`, `stream` and `route` are completed and checked. Put `---@type sluice.script` above the `return` of
+a script: the parameters of its hooks then have their types.
 A host program takes `library/host` in the place of `library/policy`:
 
 ```json
@@ -289,7 +291,8 @@ local function commands(names)
     if #command.flags > 0 then
       local lines = { row("flag", ""), row("---", "---") }
       for _, flag in ipairs(command.flags) do
-        lines[#lines + 1] = row(code("--" .. flag.name .. (flag.value and " " .. flag.value or "")), flag.description .. (flag.many and " May be repeated." or ""))
+        local shown = "--" .. flag.name .. (flag.value and " " .. flag.value or "")
+        lines[#lines + 1] = row(code(shown), flag.description .. (flag.many and " May be repeated." or ""))
       end
       parts[#parts + 1] = table.concat(lines, "\n")
     end

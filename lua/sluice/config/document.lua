@@ -120,7 +120,8 @@ end
 -- Returns the annotations of the settings, lua/sluice/library/common/config.lua.
 function document.annotations()
   local out = {
-    "---@meta\n-- SPDX-License-Identifier: MIT\n-- Annotations for editors (LuaLS): the settings. Made from lua/sluice/config/schema.lua by `make doc`. Never run.\n",
+    "---@meta\n-- SPDX-License-Identifier: MIT\n"
+      .. "-- Annotations for editors (LuaLS): the settings. Made from lua/sluice/config/schema.lua by `make doc`. Never run.\n",
   }
   local function class(name, text, rows, extra)
     out[#out + 1] = ("\n---%s\n---@class %s\n"):format(text, name)
