@@ -27,9 +27,50 @@ bool address_parse(struct slice text, struct address *out) {
     return true;
 }
 
-bool address_is_one_of(const struct address *a, const struct address *list, size_t count) {
+/* --- ranges ------------------------------------------------------------------------------------- */
+
+enum { ADDRESS_BITS = 128, IPV4_BITS = 32 };
+
+/* The bits of byte `at` that belong to the first `bits` of an address. */
+static uint8_t mask_of(unsigned bits, unsigned at) {
+    unsigned before = at * 8;
+    return bits >= before + 8 ? 0xff : bits <= before ? 0 : (uint8_t)(0xff << (8 - (bits - before)));
+}
+
+bool address_range_parse(struct slice text, struct address_range *out) {
+    struct address_range range = {.bits = ADDRESS_BITS};
+    const char *slash = text.len ? memchr(text.ptr, '/', text.len) : NULL;
+    size_t len = slash ? (size_t)(slash - text.ptr) : text.len;
+    struct slice address = slice_make(text.ptr, len);
+    if (!address_parse(address, &range.base))
+        return false;
+    if (slash) {
+        struct slice digits = slice_make(slash + 1, text.len - len - 1);
+        unsigned width = memchr(address.ptr, ':', address.len) ? ADDRESS_BITS : IPV4_BITS;
+        uint64_t bits;
+        if (digits.len > 3 || (digits.len > 1 && digits.ptr[0] == '0') || !slice_to_u64(digits, &bits) || bits > width)
+            return false;
+        range.bits = ADDRESS_BITS - width + (unsigned)bits;
+    }
+    for (unsigned i = 0; i < sizeof range.base.ip; i++) {
+        if (range.base.ip[i] & ~mask_of(range.bits, i))
+            return false;
+    }
+    *out = range;
+    return true;
+}
+
+static bool in_range(const struct address *a, const struct address_range *range) {
+    for (unsigned i = 0; i < sizeof a->ip; i++) {
+        if ((a->ip[i] ^ range->base.ip[i]) & mask_of(range->bits, i))
+            return false;
+    }
+    return true;
+}
+
+bool address_in_ranges(const struct address *a, const struct address_range *list, size_t count) {
     for (size_t i = 0; i < count; i++) {
-        if (memcmp(a->ip, list[i].ip, sizeof a->ip) == 0)
+        if (in_range(a, &list[i]))
             return true;
     }
     return false;
@@ -82,10 +123,10 @@ static struct slice take_last(struct slice *list) {
     return slice_make(list->ptr + start, end - start);
 }
 
-struct address address_of_client(const struct address *peer, struct slice forwarded, const struct address *trusted,
+struct address address_of_client(const struct address *peer, struct slice forwarded, const struct address_range *trusted,
                                  size_t count) {
     struct address client = *peer;
-    while (forwarded.len > 0 && address_is_one_of(&client, trusted, count) && parse_hop(take_last(&forwarded), &client))
+    while (forwarded.len > 0 && address_in_ranges(&client, trusted, count) && parse_hop(take_last(&forwarded), &client))
         ;
     return client;
 }

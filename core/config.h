@@ -45,7 +45,7 @@ struct config {
     struct channel_rule *rules; /* longest prefix first, exact names before prefixes */
     size_t rule_count;
 
-    struct address *proxies; /* trust_proxy */
+    struct address_range *proxies; /* trust_proxy */
     size_t proxy_count;
 
     bool has_key;

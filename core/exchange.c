@@ -83,7 +83,7 @@ void exchange_address(const struct exchange *x, char out[46]) {
     const struct config *config = x->worker->config;
     struct address client = x->conn->peer;
     struct buf forwarded = {0};
-    if (address_is_one_of(&client, config->proxies, config->proxy_count) &&
+    if (address_in_ranges(&client, config->proxies, config->proxy_count) &&
         http_request_field_join(&x->request, "X-Forwarded-For", &forwarded) == 0)
         client = address_of_client(&client, buf_slice(&forwarded), config->proxies, config->proxy_count);
     buf_deinit(&forwarded);

@@ -134,8 +134,8 @@ static void proxies(lua_State *L, int index, struct config *c) {
         struct slice address;
         lua_rawgeti(L, list, (lua_Integer)i + 1);
         address.ptr = luaL_checklstring(L, -1, &address.len);
-        if (!address_parse(address, &c->proxies[c->proxy_count++]))
-            luaL_error(L, "config: trust_proxy has '%s', which is no IP address", address.ptr);
+        if (!address_range_parse(address, &c->proxies[c->proxy_count++]))
+            luaL_error(L, "config: trust_proxy has '%s', which is no IP address and no range of them", address.ptr);
         lua_pop(L, 1);
     }
     lua_pop(L, 1);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "../../core/address.c"
+#include "../../core/buf.c"
 
 /* The address of `text` as it is written; NULL where it is none. */
 static const char *normal(const char *text, char out[ADDRESS_TEXT_BYTES]) {
@@ -45,12 +46,42 @@ TEST(what_is_no_address_changes_nothing) {
     CHECK(!address_parse(slice_make(NULL, 0), &a));
 }
 
+TEST(a_range_holds_what_begins_with_its_bits) {
+    static const struct {
+        const char *range, *address;
+        bool in;
+    } CASES[] = {
+        {"10.0.0.0/8", "10.255.0.1", true},       {"10.0.0.0/8", "11.0.0.0", false},        {"10.0.0.0/8", "::ffff:10.1.2.3", true},
+        {"172.16.0.0/12", "172.31.255.255", true}, {"172.16.0.0/12", "172.32.0.0", false},   {"192.0.2.1", "192.0.2.1", true},
+        {"192.0.2.1", "192.0.2.2", false},         {"192.0.2.1/32", "192.0.2.1", true},      {"192.0.2.0/31", "192.0.2.1", true},
+        {"192.0.2.0/31", "192.0.2.2", false},      {"0.0.0.0/0", "255.1.2.3", true},         {"0.0.0.0/0", "2001:db8::1", false},
+        {"::/0", "10.0.0.1", true},                {"2001:db8::/32", "2001:db8:ffff::1", true}, {"2001:db8::/32", "2001:db9::", false},
+        {"fd00::/8", "fdff::1", true},             {"::1", "::1", true},                      {"2001:db8::/33", "2001:db8:8000::", false},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        struct address_range range = {0};
+        struct address a;
+        CHECK_NOTE("%s in %s", CASES[i].address, CASES[i].range);
+        CHECK(address_range_parse(slice_of(CASES[i].range), &range));
+        CHECK(address_parse(slice_of(CASES[i].address), &a));
+        CHECK_EQ_INT(address_in_ranges(&a, &range, 1), CASES[i].in);
+    }
+    static const char *const BAD[] = {"", "/8", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/08", "10.0.0.1/8", "10.0.0.0/-1", "10.0.0.0/8/8", "10.0.0.0/ 8", "::/129", "2001:db8::1/64", "10.0.0.0/255.0.0.0", "host/8"};
+    for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
+        struct address_range range = {.bits = 7};
+        CHECK_NOTE("'%s'", BAD[i]);
+        CHECK(!address_range_parse(slice_of(BAD[i]), &range));
+        CHECK_EQ_INT(range.bits, 7);
+    }
+}
+
 /* The client behind proxies 10.0.0.1 and 2001:db8::1 for a value of X-Forwarded-For; in memory of its own size, so that reading beyond its end
  * is noticed. */
 static const char *client(const char *peer_text, const char *forwarded, char out[ADDRESS_TEXT_BYTES]) {
-    struct address trusted[2], peer;
-    address_parse(slice_of("10.0.0.1"), &trusted[0]);
-    address_parse(slice_of("2001:db8::1"), &trusted[1]);
+    struct address_range trusted[2];
+    struct address peer;
+    address_range_parse(slice_of("10.0.0.1"), &trusted[0]);
+    address_range_parse(slice_of("2001:db8::1"), &trusted[1]);
     address_parse(slice_of(peer_text), &peer);
     size_t len = strlen(forwarded);
     char *copy = malloc(len ? len : 1);

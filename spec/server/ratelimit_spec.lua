@@ -153,7 +153,8 @@ describe("request.ip", function()
   setup(function()
     local script = [[return { routes = function(route) route:get("/ip", function(request) return request.ip end) end }]]
     servers = {}
-    for name, list in pairs{ none = {}, proxies = { "127.0.0.1", "10.0.0.1", "2001:DB8:0::1", "::ffff:10.0.0.3" }, other = { "10.0.0.1" } } do
+    for name, list in pairs{ none = {}, proxies = { "127.0.0.1", "10.0.0.1", "2001:DB8:0::1", "::ffff:10.0.0.3" }, other = { "10.0.0.1" },
+      ranges = { "127.0.0.0/8", "10.0.0.0/8", "2001:db8::/32" } } do
       servers[name] = helper.serve{ config = { trust_proxy = list }, scripts = { ["ip.lua"] = script } }
     end
   end)
@@ -176,6 +177,8 @@ describe("request.ip", function()
     { "192.0.2.1, 10.0.0.2", "proxies", "10.0.0.2" },
     { { "198.51.100.9", "192.0.2.1, 10.0.0.1" }, "proxies", "192.0.2.1" },
     { { "192.0.2.1", "10.0.0.1", "10.0.0.1" }, "proxies", "192.0.2.1" },
+    { "198.51.100.9, 192.0.2.1, 10.1.2.3, 2001:db8:1::1", "ranges", "192.0.2.1" },
+    { "192.0.2.1, 11.1.2.3, 10.1.2.3", "ranges", "11.1.2.3" },
     -- All are proxies: the one that nobody stands behind.
     { "10.0.0.1", "proxies", "10.0.0.1" },
     { "10.0.0.3, 10.0.0.1", "proxies", "10.0.0.3" },

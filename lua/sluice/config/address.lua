@@ -51,6 +51,23 @@ function address.ipv6(text)
   return groups
 end
 
+-- True for an IPv4 or IPv6 address, alone or as a range `address/bits` without a bit set behind those.
+function address.network(text)
+  local base, digits = text:match("^([^/]+)/(%d%d?%d?)$")
+  base = base or text
+  local parts, width = address.ipv4(base), 8
+  if not parts then parts, width = address.ipv6(base), 16 end
+  if not parts then return false end
+  if not digits then return true end
+  local bits = tonumber(digits)
+  if bits > #parts * width or #digits > 1 and digits:sub(1, 1) == "0" then return false end
+  for index, part in ipairs(parts) do
+    local free = math.max(0, math.min(width, index * width - bits)) -- bits of this part that are behind
+    if part & (1 << free) - 1 ~= 0 then return false end
+  end
+  return true
+end
+
 -- True for a host name (RFC 1123, 2.1). What looks like a number is none: it would be read as an odd IPv4 address.
 local function is_name(text)
   if #text > 253 or not text:find("^[%w.-]+$") or text:find("..", 1, true) then return false end

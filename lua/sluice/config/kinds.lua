@@ -127,8 +127,8 @@ KINDS.address = string_kind('an address as "host:port" or "[IPv6]:port" with a p
   return host and address.join(host, port) or nil
 end)
 
-KINDS.ip = string_kind("an IPv4 or IPv6 address", function(text)
-  return (address.ipv4(text) or address.ipv6(text)) and text:lower() or nil
+KINDS.network = string_kind('an IPv4 or IPv6 address, or a range such as "10.0.0.0/8" (nothing behind its bits)', function(text)
+  return address.network(text) and text:lower() or nil
 end)
 
 local DEFAULT_PORTS = { http = "80", https = "443" }

@@ -40,8 +40,8 @@ local schema = {
     description = "Time over which streams are ended when the server stops.",
   },
   {
-    key = "trust_proxy", type = "list", item = { type = "ip" }, unique = true, default = {}, example = { "10.0.0.1" },
-    description = "Addresses of proxies whose `X-Forwarded-For` counts.",
+    key = "trust_proxy", type = "list", item = { type = "network" }, unique = true, default = {}, example = { "10.0.0.1" },
+    description = "Addresses of proxies whose `X-Forwarded-For` counts, or ranges of them.",
   },
   {
     key = "channels", type = "channels", default = {},
