@@ -12,7 +12,7 @@ TEST_FUZZ_SECONDS ?= 20
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all dev deps deps-build deps-test serve test lint asan tsan fuzz soak valgrind bench install doc format clean
+.PHONY: all dev deps deps-build deps-test serve test lint asan tsan fuzz soak valgrind bench rock test-rock install uninstall doc format clean
 
 all:
 	@cmake/build.sh release core
@@ -62,9 +62,21 @@ valgrind: deps-test
 	@cmake/build.sh release core
 	@lua5.4 spec/soak/valgrind.lua
 
+# build/rock: the tree that LuaRocks installs, the binary rock, and the source rock of the version.
+rock: deps-test
+	@cmake/rock.sh
+
+# Every spec, with the installed rock in the place of the source tree. `make test` has a part of it.
+test-rock: rock
+	@spec/run --installed build/rock/tree
+
 # DESTDIR is honoured, for packagers.
 install: all
 	cmake --install build/release --prefix $(PREFIX)
+
+# Removes what the last install put there, from the same DESTDIR.
+uninstall:
+	cmake -P cmake/uninstall.cmake
 
 # Writes anew what is made from other sources: doc/reference.md, doc/configuration.md, the annotations of the settings.
 doc:

@@ -1,34 +1,36 @@
 # SPDX-License-Identifier: MIT
 # Finds what the core needs and gathers it in the interface target core_dependencies. Everything that is missing is
-# named at once, with the Debian package that has it.
+# named at once, with the packages of Debian and Alpine that have it.
 find_package(Threads REQUIRED)
 
 find_program(PKG_CONFIG_EXECUTABLE NAMES pkg-config pkgconf)
 if(NOT PKG_CONFIG_EXECUTABLE)
-  message(FATAL_ERROR "pkg-config is missing: run `make deps`, or install Debian's package pkg-config")
+  message(FATAL_ERROR "pkg-config is missing: run `make deps`, or install it (Debian: pkg-config, Alpine: pkgconf)")
 endif()
 find_package(PkgConfig QUIET REQUIRED)
 
 set(missing "")
 
-# sluice_need(NAME "what it is" "Debian package" module...): makes PkgConfig::NAME of the first module that is there.
-function(sluice_need name what package)
+# sluice_need(NAME "what it is" "Debian's package" "Alpine's package" module...): makes PkgConfig::NAME of the first module that is there.
+function(sluice_need name what debian alpine)
   pkg_search_module(${name} QUIET IMPORTED_TARGET ${ARGN})
   if(NOT ${name}_FOUND)
     list(JOIN ARGN " or " modules)
-    set(missing "${missing}\n  ${what} (${modules}): Debian's package ${package}" PARENT_SCOPE)
+    set(missing "${missing}\n  ${what} (${modules}) (Debian: ${debian}, Alpine: ${alpine})" PARENT_SCOPE)
   endif()
 endfunction()
 
-sluice_need(LUA "the headers of Lua 5.4" liblua5.4-dev "lua5.4" "lua-5.4" "lua54" "lua>=5.4")
-sluice_need(UV "libuv" libuv1-dev "libuv>=1.40")
-sluice_need(ZLIB "zlib" zlib1g-dev "zlib>=1.2.12")
-sluice_need(CRYPTO "OpenSSL's libcrypto" libssl-dev "libcrypto>=1.1.1")
+if(NOT LUA_INCDIR OR SLUICE_TESTS OR SLUICE_FUZZ)
+  sluice_need(LUA "the headers of Lua 5.4" liblua5.4-dev lua5.4-dev "lua5.4" "lua-5.4" "lua54" "lua>=5.4")
+endif()
+sluice_need(UV "libuv" libuv1-dev libuv-dev "libuv>=1.40")
+sluice_need(ZLIB "zlib" zlib1g-dev zlib-dev "zlib>=1.2.12")
+sluice_need(CRYPTO "OpenSSL's libcrypto" libssl-dev openssl-dev "libcrypto>=1.1.1")
 
 # libjwt 2 and 3 have another interface.
 pkg_check_modules(JWT QUIET IMPORTED_TARGET "libjwt>=1.10" "libjwt<2")
 if(NOT JWT_FOUND)
-  string(APPEND missing "\n  libjwt 1.x, 1.10 or later: Debian's package libjwt-dev")
+  string(APPEND missing "\n  libjwt 1.x, 1.10 or later (Debian: libjwt-dev, Alpine: libjwt-dev)")
 endif()
 
 # llhttp: the system's library from version 9 on, which is strict by itself; an older one may have been built lenient, so
@@ -37,7 +39,7 @@ pkg_check_modules(LLHTTP QUIET IMPORTED_TARGET "libllhttp>=9")
 find_path(LLHTTP_SOURCE_DIR llhttp.c PATHS /usr/share/llhttp NO_DEFAULT_PATH)
 find_path(LLHTTP_INCLUDE_DIR llhttp.h PATHS /usr/share/include/llhttp NO_DEFAULT_PATH)
 if(NOT LLHTTP_FOUND AND NOT (LLHTTP_SOURCE_DIR AND LLHTTP_INCLUDE_DIR))
-  string(APPEND missing "\n  llhttp (the library from version 9 on, or its C sources): Debian's package node-llhttp")
+  string(APPEND missing "\n  llhttp (the library from version 9 on, or its C sources) (Debian: node-llhttp, Alpine: llhttp-dev)")
 endif()
 
 if(missing)
@@ -71,5 +73,5 @@ if(HIREDIS_FOUND)
   target_link_libraries(core_dependencies INTERFACE PkgConfig::HIREDIS)
   target_compile_definitions(core_dependencies INTERFACE SLUICE_HAVE_HIREDIS=1)
 else()
-  message(STATUS "hiredis is missing (Debian's package libhiredis-dev): built without Redis")
+  message(STATUS "hiredis is missing (Debian: libhiredis-dev, Alpine: hiredis-dev): built without Redis")
 endif()

@@ -9,7 +9,7 @@
 --   assert.same({ "hello" }, stream:wait_messages(1) and stream:data())
 --
 -- The environment says what is tested: TEST_TIMEOUT (seconds a wait may take), SLUICE_BUILD (the build's directory) and SLUICE_PRELOAD (a sanitizer's runtime,
--- loaded into servers only), SLUICE_BIN (another command than bin/sluice, such as an installed one).
+-- loaded into servers only), SLUICE_INSTALLED (the prefix of an installed tree that is tested in the place of the source tree).
 local http = require("spec.support.http")
 local json = require("cjson")
 local lfs = require("lfs")
@@ -21,6 +21,7 @@ local tcp = require("spec.support.tcp")
 local helper = { http = http, json = json, process = process, sse = sse, tcp = tcp }
 
 helper.root = lfs.currentdir()
+helper.command = (os.getenv("SLUICE_INSTALLED") or helper.root) .. "/bin/sluice"
 helper.TEST_TIMEOUT = tonumber(os.getenv("TEST_TIMEOUT") or 10)
 tcp.timeout = helper.TEST_TIMEOUT
 
@@ -166,7 +167,7 @@ end
 function helper.launch(options)
   options = options or {}
   local dir = process.temp_dir()
-  local argv = { os.getenv("SLUICE_BIN") or helper.root .. "/bin/sluice", options.command or "serve" }
+  local argv = { helper.command, options.command or "serve" }
   local config = merge(BASE, options.config)
   if options.scripts then
     write_scripts(dir .. "/scripts", options.scripts, options.defaults)

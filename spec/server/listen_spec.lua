@@ -34,7 +34,7 @@ end
 
 local function sluice_command(words)
   local preload = os.getenv("SLUICE_PRELOAD") or ""
-  return (preload == "" and "exec bin/sluice " or ("exec env LD_PRELOAD=%s lua5.4 bin/sluice "):format(process.quote(preload))) .. words
+  return (preload == "" and "exec " or ("exec env LD_PRELOAD=%s lua5.4 "):format(process.quote(preload))) .. process.quote(helper.command) .. " " .. words
 end
 
 -- What --json printed, decoded.

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+# Removes what `cmake --install build/release` put there last, and the folders of Sluice that are empty then. DESTDIR is honoured.
+# usage: cmake [-D BUILD=build/release] -P cmake/uninstall.cmake
+if(NOT BUILD)
+  set(BUILD "${CMAKE_CURRENT_LIST_DIR}/../build/release")
+endif()
+set(manifest "${BUILD}/install_manifest.txt")
+if(NOT EXISTS "${manifest}")
+  message(FATAL_ERROR "nothing was installed from ${BUILD}: there is no install_manifest.txt")
+endif()
+
+file(STRINGS "${manifest}" paths)
+set(folders "")
+foreach(path IN LISTS paths)
+  set(path "$ENV{DESTDIR}${path}")
+  if(EXISTS "${path}" OR IS_SYMLINK "${path}")
+    message(STATUS "Removing: ${path}")
+    file(REMOVE "${path}")
+  else()
+    message(STATUS "Not there: ${path}")
+  endif()
+  # Folders below one named sluice are ours alone.
+  get_filename_component(folder "${path}" DIRECTORY)
+  while(folder MATCHES "/sluice(/|$)")
+    list(APPEND folders "${folder}")
+    get_filename_component(folder "${folder}" DIRECTORY)
+  endwhile()
+endforeach()
+
+list(REMOVE_DUPLICATES folders)
+list(SORT folders ORDER DESCENDING) # a folder comes after those in it
+foreach(folder IN LISTS folders)
+  file(GLOB left "${folder}/*" "${folder}/.*")
+  list(FILTER left EXCLUDE REGEX "/\\.\\.?$")
+  if(IS_DIRECTORY "${folder}" AND NOT left)
+    file(REMOVE_RECURSE "${folder}")
+  endif()
+endforeach()
