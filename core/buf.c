@@ -47,6 +47,22 @@ bool slice_to_u64(struct slice s, uint64_t *out) {
     return true;
 }
 
+char *u64_digits(char *end, uint64_t value) {
+    do {
+        *--end = (char)('0' + value % 10);
+        value /= 10;
+    } while (value);
+    return end;
+}
+
+void u64_hex(char out[17], uint64_t value) {
+    for (int i = 15; i >= 0; i--) {
+        out[i] = "0123456789abcdef"[value & 15];
+        value >>= 4;
+    }
+    out[16] = '\0';
+}
+
 void buf_init(struct buf *b) {
     *b = (struct buf){0};
 }
@@ -94,6 +110,12 @@ int buf_append_text(struct buf *b, const char *text) {
 
 int buf_append_char(struct buf *b, char c) {
     return buf_append(b, &c, 1);
+}
+
+int buf_append_u64(struct buf *b, uint64_t value) {
+    char digits[20], *end = digits + sizeof digits;
+    char *begin = u64_digits(end, value);
+    return buf_append(b, begin, (size_t)(end - begin));
 }
 
 int buf_appendf(struct buf *b, const char *format, ...) {

@@ -48,6 +48,12 @@ uint64_t slice_hash(struct slice s);
 /* Parses a whole decimal number of 1 to 20 digits. Returns false for anything else and on overflow. */
 bool slice_to_u64(struct slice s, uint64_t *out);
 
+/* Writes the decimal digits of `value`, at most 20, so that they end before `end`; returns where they begin. */
+char *u64_digits(char *end, uint64_t value);
+
+/* Writes `value` as 16 hex digits and a NUL. */
+void u64_hex(char out[17], uint64_t value);
+
 void buf_init(struct buf *b);
 
 /* Frees the memory; the buffer is empty and usable afterwards. */
@@ -62,6 +68,7 @@ int buf_append(struct buf *b, const void *ptr, size_t len);
 int buf_append_slice(struct buf *b, struct slice s);
 int buf_append_text(struct buf *b, const char *text);
 int buf_append_char(struct buf *b, char c);
+int buf_append_u64(struct buf *b, uint64_t value);
 
 /* Appends what printf would print. Returns 0 or -ENOMEM. */
 int buf_appendf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));

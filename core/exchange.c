@@ -12,6 +12,8 @@
 #include "stream.h"
 #include "worker.h"
 
+enum { EXCHANGE_JOINED_BYTES = 4096 }; /* a body up to here is copied behind its head */
+
 struct exchange *exchange_new(struct worker *w, struct conn *conn) {
     struct exchange *x;
     if (!list_empty(&w->pool)) {
@@ -41,7 +43,7 @@ struct exchange *exchange_new(struct worker *w, struct conn *conn) {
     x->refused = 0;
     buf_clear(&x->fields);
     buf_clear(&x->user);
-    snprintf(x->id, sizeof x->id, "%016llx", (unsigned long long)worker_random(w));
+    u64_hex(x->id, worker_random(w));
     return x;
 }
 
@@ -63,9 +65,10 @@ void exchange_free(struct exchange *x) {
 }
 
 bool exchange_field_reserved(struct slice name) {
-    static const char *const RESERVED[] = {"Content-Length", "Transfer-Encoding", "Connection", "Date", "Keep-Alive", "Upgrade", "Trailer"};
+    static const struct slice RESERVED[] = {{"Content-Length", 14}, {"Transfer-Encoding", 17}, {"Connection", 10}, {"Date", 4},
+                                            {"Keep-Alive", 10},     {"Upgrade", 7},            {"Trailer", 7}};
     for (size_t i = 0; i < sizeof RESERVED / sizeof *RESERVED; i++) {
-        if (slice_equal_nocase(name, slice_of(RESERVED[i])))
+        if (name.len == RESERVED[i].len && slice_equal_nocase(name, RESERVED[i]))
             return true;
     }
     return false;
@@ -118,20 +121,22 @@ static int write_head(struct exchange *x, struct buf *out, int status, struct sl
 
 void exchange_respond(struct exchange *x, int status, struct slice fields, struct slice body) {
     struct conn *c = x->conn;
-    struct buf head = {0};
+    struct buf *head = worker_head(x->worker);
     if (x->worker->draining)
         c->no_more_requests = true;
     if (status >= 400)
         metrics_add(&x->worker->metrics, refused, 1);
-    if (write_head(x, &head, status, fields, body.len) == 0) {
+    if (write_head(x, head, status, fields, body.len) == 0) {
         ratelimit_hold_clear(&x->holds, x->worker->server->limits); /* first: the client may ask again as soon as it is answered */
         x->answered = true;
-        bool no_body = status == 204 || status == 304 || x->request.method == HTTP_HEAD;
-        conn_send(c, buf_slice(&head), no_body ? slice_make(NULL, 0) : body);
+        if (status == 204 || status == 304 || x->request.method == HTTP_HEAD)
+            body.len = 0;
+        if (body.len <= EXCHANGE_JOINED_BYTES && buf_append_slice(head, body) == 0)
+            body.len = 0; /* one piece costs the system less than two */
+        conn_send(c, buf_slice(head), body);
     } else {
         conn_close(c);
     }
-    buf_deinit(&head);
     finish(x);
 }
 

@@ -150,13 +150,9 @@ int http_response_field_text(struct buf *out, const char *name, const char *valu
 }
 
 int http_response_length(struct buf *out, size_t length) {
-    char digits[20]; /* of the largest 64-bit number */
-    size_t at = sizeof digits;
-    do {
-        digits[--at] = (char)('0' + length % 10);
-        length /= 10;
-    } while (length > 0);
-    return add_field(out, slice_of("Content-Length"), slice_make(digits + at, sizeof digits - at));
+    char digits[20], *end = digits + sizeof digits;
+    char *begin = u64_digits(end, length);
+    return add_field(out, slice_of("Content-Length"), slice_make(begin, (size_t)(end - begin)));
 }
 
 int http_response_end(struct buf *out) {

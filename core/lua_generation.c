@@ -104,10 +104,10 @@ static int push_load(lua_State *L) {
         lua_setfield(L, -2, snapshot->files[i].name);
     }
     push_api(L);
-    lua_call(L, 2, 4);
-    lua_pushvalue(L, -4);
+    lua_call(L, 2, 5);
+    lua_pushvalue(L, -5);
     p->candidate->table = luaL_ref(L, LUA_REGISTRYINDEX);
-    return 3;
+    return 4;
 }
 
 struct load_result {
@@ -124,9 +124,10 @@ static void load_done(struct routine *r, bool ok) {
         lua_errors_fill(r->policy, co, result->error);
         return;
     }
-    result->generation->guarded = lua_toboolean(co, -1);
-    result->generation->on_disconnect = lua_toboolean(co, -2);
-    result->generation->on_message = lua_toboolean(co, -3);
+    result->generation->on_publish = lua_toboolean(co, -1);
+    result->generation->guarded = lua_toboolean(co, -2);
+    result->generation->on_disconnect = lua_toboolean(co, -3);
+    result->generation->on_message = lua_toboolean(co, -4);
 }
 
 void policy_discard(struct policy *p) {

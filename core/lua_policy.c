@@ -4,6 +4,7 @@
 #include <lauxlib.h>
 #include <lualib.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lua_json.h"
 #include "server.h"
@@ -35,15 +36,26 @@ static int dispatched(lua_State *L, int status, lua_KContext context) {
     return 0;
 }
 
+/* dispatch(generation, request, method, path, encoded, refused, why) */
 static int start_dispatch(lua_State *L) {
     struct routine *r = lua_touserdata(L, 1);
-    struct policy *p = r->policy;
+    const struct exchange *x = r->exchange;
+    const struct http_request *request = &x->request;
     lua_settop(L, 0);
     r->request = lua_request_push(L, r->exchange); /* 1 */
-    lua_rawgeti(L, LUA_REGISTRYINDEX, p->runtime_dispatch);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, r->policy->runtime_dispatch);
     lua_rawgeti(L, LUA_REGISTRYINDEX, r->generation->table);
     lua_pushvalue(L, 1);
-    lua_callk(L, 2, 0, (lua_KContext)r, dispatched);
+    lua_pushlstring(L, request->method_name.ptr, request->method_name.len);
+    lua_pushlstring(L, request->path.ptr, request->path.len);
+    lua_pushboolean(L, memchr(request->path.ptr, '%', request->path.len) != NULL);
+    int arguments = 5;
+    if (x->refused) {
+        lua_pushinteger(L, x->refused);
+        lua_pushstring(L, x->refused_text);
+        arguments += 2;
+    }
+    lua_callk(L, arguments, 0, (lua_KContext)r, dispatched);
     return dispatched(L, LUA_OK, (lua_KContext)r);
 }
 
@@ -141,6 +153,7 @@ static void push_core(lua_State *L) {
     policy_register_phases(L);
     lua_budget_register(L);
     lua_request_register_core(L);
+    lua_answer_register_core(L);
     lua_stream_register_core(L);
     lua_publish_register_core(L);
     lua_json_register(L);
@@ -215,6 +228,33 @@ void *policy_check_box(lua_State *L, int index, const void *meta, const char *ty
             return box;
     }
     return luaL_checkudata(L, index, type); /* raises, with the usual sentence */
+}
+
+const void *policy_open_type(lua_State *L, const char *type, const luaL_Reg *methods, const char *const *fields, lua_CFunction index, const luaL_Reg *meta) {
+    luaL_newmetatable(L, type);
+    luaL_setfuncs(L, meta, 0);
+    lua_newtable(L); /* name -> method, or the field's number */
+    luaL_setfuncs(L, methods, 0);
+    for (int i = 0; fields[i]; i++) {
+        lua_pushinteger(L, i + 1);
+        lua_setfield(L, -2, fields[i]);
+    }
+    lua_pushcclosure(L, index, 1);
+    lua_setfield(L, -2, "__index");
+    const void *made = lua_topointer(L, -1);
+    seal(L);
+    return made;
+}
+
+int policy_member(lua_State *L, const char *what) {
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TFUNCTION)
+        return 0;
+    if (lua_isnil(L, -1))
+        luaL_error(L, "%s has no '%s'; see doc/reference.md", what, luaL_checkstring(L, 2));
+    int field = (int)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+    return field;
 }
 
 struct buf *policy_scratch(lua_State *L, unsigned i) {

@@ -10,6 +10,7 @@
 #ifndef SLUICE_LUA_POLICY_H
 #define SLUICE_LUA_POLICY_H
 
+#include <lauxlib.h>
 #include <lua.h>
 
 #include "exchange.h"
@@ -55,7 +56,7 @@ struct generation {
     uint64_t number;
     struct snapshot *snapshot;
     int table; /* what policy.load returned; LUA_NOREF */
-    bool on_message, on_disconnect, guarded;
+    bool on_publish, on_message, on_disconnect, guarded;
     struct list held; /* routines that wait for the generation to be accepted */
 };
 
@@ -128,7 +129,7 @@ void policy_check_phase(lua_State *L, int allowed, const char *function, const c
 /* The running routine, whose own coroutine `L` must be: raises where the call could not wait. */
 struct routine *policy_check_wait(lua_State *L, const char *function);
 
-/* Adds `enter` and the phases of hooks to the table on top of the stack. */
+/* Adds to the table on top of the stack the phases of hooks, `begin` and `finish` of one, and `enter`, which begins one and returns a value for <close> that finishes it. */
 void policy_register_phases(lua_State *L);
 
 /* A routine of that generation; its function is to be pushed onto `co`. NULL: no memory. */
@@ -186,6 +187,13 @@ int policy_reject(lua_State *L);
 /* The block of the userdata at `index`, whose metatable must be `meta`, of the type that is called `type`: raises otherwise. luaL_checkudata without its look-up by name. */
 void *policy_check_box(lua_State *L, int index, const void *meta, const char *type);
 
+/* Makes the metatable of a type of userdata that scripts see: its methods, its fields (names, NULL at the end), `index` as __index, and the further entries `meta`. Scripts can neither read nor
+ * change it. Returns it as policy_check_box takes it. */
+const void *policy_open_type(lua_State *L, const char *type, const luaL_Reg *methods, const char *const *fields, lua_CFunction index, const luaL_Reg *meta);
+
+/* In the __index of such a type: pushes the method that index 2 names and returns 0, or returns the field's number, from 1 on. Raises where there is neither: `what` is "a request". */
+int policy_member(lua_State *L, const char *what);
+
 /* Buffer `i` of the policy, emptied: for the length of one call from Lua that calls no other function of the policy. An error that is raised meanwhile loses nothing. */
 struct buf *policy_scratch(lua_State *L, unsigned i);
 
@@ -199,6 +207,7 @@ void policy_respond_rejection(lua_State *L, int index, struct exchange *x);
 
 /* Each pushes nothing and adds its functions to the table on top of the stack: `sluice_*` to what scripts see, `core_*` to what the runtime sees. */
 void lua_request_register_core(lua_State *L);
+void lua_answer_register_core(lua_State *L);
 void lua_stream_register_core(lua_State *L);
 void lua_publish_register_core(lua_State *L);
 void lua_publish_register(lua_State *L);

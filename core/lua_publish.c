@@ -4,28 +4,30 @@
 #include <lauxlib.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lua_policy.h"
 #include "server.h"
 
 /* --- for scripts -------------------------------------------------------------------------------- */
 
-/* Publishes what the hooks have let pass: publish(channel, event, data). Returns the id and the subscribers, or nil, why, status. */
-static int core_publish(lua_State *L) {
+/* What there is to publish. Borrows Lua's strings. */
+struct publication {
+    struct slice channel, event, data;
+};
+
+/* Publishes what the hooks have let pass. Pushes the id and the subscribers, or nil, why, status; returns how many. */
+static int push_published(lua_State *L, const struct publication *what) {
     struct policy *p = policy_of(L);
     struct worker *w = p->worker;
-    struct slice channel, event = {NULL, 0}, data;
     const char *why;
-    channel.ptr = luaL_checklstring(L, 1, &channel.len);
-    event.ptr = luaL_optlstring(L, 2, "", &event.len);
-    data.ptr = luaL_checklstring(L, 3, &data.len);
-    if (message_check(channel, event, data, &why) != 0) {
+    if (message_check(what->channel, what->event, what->data, &why) != 0) {
         lua_pushnil(L);
         lua_pushstring(L, why);
         lua_pushinteger(L, 400);
         return 3;
     }
-    struct message *m = message_new(channel, event, data);
+    struct message *m = message_new(what->channel, what->event, what->data);
     struct hub_published published;
     if (!m)
         return luaL_error(L, "not enough memory");
@@ -38,6 +40,31 @@ static int core_publish(lua_State *L) {
     return 2;
 }
 
+/* publish(channel, event, data) */
+static int core_publish(lua_State *L) {
+    struct publication what;
+    what.channel.ptr = luaL_checklstring(L, 1, &what.channel.len);
+    what.event.ptr = luaL_optlstring(L, 2, "", &what.event.len);
+    what.data.ptr = luaL_checklstring(L, 3, &what.data.len);
+    return push_published(L, &what);
+}
+
+/* True for a plain table with data, and perhaps an event, that are strings, and nothing that a message has not. */
+static bool read_plain(lua_State *L, int index, struct publication *what) {
+    if (!lua_istable(L, index) || lua_getmetatable(L, index))
+        return false;
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+        const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
+        if (strcmp(key, "channel") == 0 || strcmp(key, "id") == 0)
+            continue;
+        struct slice *part = strcmp(key, "data") == 0 ? &what->data : strcmp(key, "event") == 0 ? &what->event : NULL;
+        if (!part || lua_type(L, -1) != LUA_TSTRING)
+            return false;
+        part->ptr = lua_tolstring(L, -1, &part->len);
+    }
+    return what->data.ptr != NULL;
+}
+
 /* sluice.publish(channel, message, request) */
 static int publish(lua_State *L) {
     struct policy *p = policy_of(L);
@@ -45,6 +72,12 @@ static int publish(lua_State *L) {
                        "a handler, a task, on_request, on_disconnect or a <close> variable");
     luaL_checktype(L, 1, LUA_TSTRING);
     luaL_checkany(L, 2);
+    lua_settop(L, 3);
+    struct publication what = {.event = {"", 0}};
+    if (!p->running->generation->on_publish && read_plain(L, 2, &what)) { /* nothing for the runtime to do */
+        what.channel.ptr = lua_tolstring(L, 1, &what.channel.len);
+        return push_published(L, &what);
+    }
     lua_settop(L, 3);
     lua_rawgeti(L, LUA_REGISTRYINDEX, p->runtime_publish);
     lua_rawgeti(L, LUA_REGISTRYINDEX, p->running->generation->table);

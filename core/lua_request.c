@@ -30,7 +30,11 @@ struct request_box *lua_request_push(lua_State *L, struct exchange *x) {
 }
 
 static struct request_box *check_box(lua_State *L, int index) {
-    return policy_check_box(L, index, policy_of(L)->request_meta, REQUEST_TYPE);
+    const struct policy *p = policy_of(L);
+    struct request_box *box = lua_touserdata(L, index);
+    if (box && p->running && p->running->request == box) /* the one that is being handled, as nearly always */
+        return box;
+    return policy_check_box(L, index, p->request_meta, REQUEST_TYPE);
 }
 
 struct exchange *lua_request_check(lua_State *L, int index) {
@@ -46,25 +50,17 @@ void lua_request_forget(struct routine *r) {
     r->request = NULL;
 }
 
+void lua_request_detach(struct exchange *x) {
+    struct routine *r = x->task;
+    if (r) {
+        r->exchange = NULL;
+        x->task = NULL;
+        lua_request_forget(r);
+    }
+}
+
 static void push_slice(lua_State *L, struct slice s) {
     lua_pushlstring(L, s.len ? s.ptr : "", s.len);
-}
-
-/* --- errors that are answers -------------------------------------------------------------------- */
-
-/* Pushes what sluice.reject(status, text) makes. */
-static void push_rejection(lua_State *L, int status, const char *text) {
-    lua_createtable(L, 0, 2);
-    lua_pushinteger(L, status);
-    lua_setfield(L, -2, "status");
-    lua_pushstring(L, text);
-    lua_setfield(L, -2, "error");
-    luaL_setmetatable(L, "sluice.rejection");
-}
-
-int policy_refuse(lua_State *L, int status, const char *text) {
-    push_rejection(L, status, text);
-    return lua_error(L);
 }
 
 /* --- query, header, cookie ---------------------------------------------------------------------- */
@@ -284,48 +280,57 @@ static int request_message(lua_State *L) {
 
 /* --- fields ------------------------------------------------------------------------------------- */
 
-static int push_property(lua_State *L, struct exchange *x, const char *name) {
-    struct http_request *r = &x->request;
+enum { FIELD_METHOD = 1, FIELD_PATH, FIELD_BODY, FIELD_ID, FIELD_IP, FIELD_USER, FIELD_OPTIONS, FIELD_CLAIMS, FIELD_EXPIRES };
+
+static const char *const FIELDS[] = {"method", "path", "body", "id", "ip", "user", "options", "claims", "expires", NULL};
+
+static void push_field(lua_State *L, const struct exchange *x, int field) {
+    const struct http_request *r = &x->request;
     char address[ADDRESS_TEXT_BYTES];
-    if (strcmp(name, "method") == 0) {
+    switch (field) {
+    case FIELD_METHOD:
         push_slice(L, r->method_name);
-    } else if (strcmp(name, "path") == 0) {
+        return;
+    case FIELD_PATH:
         if (lua_getiuservalue(L, 1, UV_PATH) != LUA_TSTRING)
             push_slice(L, r->path);
-    } else if (strcmp(name, "body") == 0) {
+        return;
+    case FIELD_BODY:
         push_slice(L, buf_slice(&r->body));
-    } else if (strcmp(name, "id") == 0) {
+        return;
+    case FIELD_ID:
         lua_pushstring(L, x->id);
-    } else if (strcmp(name, "ip") == 0) {
+        return;
+    case FIELD_IP:
         exchange_address(x, address);
         lua_pushstring(L, address);
-    } else if (strcmp(name, "user") == 0) {
+        return;
+    case FIELD_USER:
         if (x->has_user)
             push_slice(L, buf_slice(&x->user));
         else
             lua_pushnil(L);
-    } else if (strcmp(name, "options") == 0) {
+        return;
+    case FIELD_OPTIONS:
         lua_getiuservalue(L, 1, UV_OPTIONS);
-    } else if (strcmp(name, "claims") == 0) {
+        return;
+    case FIELD_CLAIMS:
         lua_getiuservalue(L, 1, UV_CLAIMS);
-    } else if (strcmp(name, "expires") == 0) {
+        return;
+    default: /* FIELD_EXPIRES */
         if (isfinite(x->expires))
             lua_pushnumber(L, x->expires);
         else
             lua_pushnil(L);
-    } else {
-        return luaL_error(L, "a request has no '%s'; see doc/reference.md", name);
     }
-    return 1;
 }
 
 static int request_index(lua_State *L) {
     check_box(L, 1);
-    const char *name = luaL_checkstring(L, 2);
-    lua_pushvalue(L, 2);
-    if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
-        return 1;
-    return push_property(L, lua_request_check(L, 1), name);
+    int field = policy_member(L, "a request");
+    if (field)
+        push_field(L, lua_request_check(L, 1), field);
+    return 1;
 }
 
 static int set_user(lua_State *L, struct exchange *x) {
@@ -383,120 +388,7 @@ static int request_tostring(lua_State *L) {
     return 1;
 }
 
-/* --- answering (for the runtime) ------------------------------------------------------------------ */
-
-void lua_request_detach(struct exchange *x) {
-    struct routine *r = x->task;
-    if (r) {
-        r->exchange = NULL;
-        x->task = NULL;
-        lua_request_forget(r);
-    }
-}
-
-/* Appends the table of fields at `index`; returns true where it has a Content-Type. Raises for what cannot be sent. */
-static bool add_fields(lua_State *L, int index, struct buf *out) {
-    bool has_type = false;
-    if (!lua_istable(L, index))
-        return false;
-    lua_pushnil(L);
-    while (lua_next(L, index)) {
-        if (lua_type(L, -2) != LUA_TSTRING || (!lua_isstring(L, -1) && !lua_isnumber(L, -1)))
-            luaL_error(L, "headers: names and values are strings");
-        struct slice name, value;
-        lua_pushvalue(L, -1); /* lua_tolstring would turn a number in the table into a string */
-        name.ptr = lua_tolstring(L, -3, &name.len);
-        value.ptr = lua_tolstring(L, -1, &value.len);
-        if (exchange_field_reserved(name) || http_response_field(out, name, value) != 0)
-            luaL_error(L, "headers: '%s' is no field name and value that can be sent (the server itself writes framing, Connection and Date)", name.ptr);
-        has_type = has_type || slice_equal_nocase(name, slice_of("Content-Type"));
-        lua_pop(L, 2);
-    }
-    return has_type;
-}
-
-/* respond(request, status, body, headers, content_type) */
-static int core_respond(lua_State *L) {
-    struct exchange *x = lua_request_check(L, 1);
-    lua_Integer status = luaL_checkinteger(L, 2);
-    struct slice body;
-    body.ptr = luaL_checklstring(L, 3, &body.len);
-    lua_settop(L, 5);
-    struct buf *fields = policy_scratch(L, 0);
-    bool has_type = add_fields(L, 4, fields);
-    if (!has_type && lua_isstring(L, 5) &&
-        http_response_field_text(fields, "Content-Type", lua_tostring(L, 5)) != 0)
-        return luaL_error(L, "not enough memory");
-    lua_request_detach(x);
-    exchange_respond(x, (int)status, buf_slice(fields), body);
-    return 0;
-}
-
-/* Answers with {"error": text} and the fields at `headers` (0: none); 204, which is no error, without a body. */
-static void respond_error(lua_State *L, struct exchange *x, int status, struct slice text, int headers) {
-    struct buf *fields = policy_scratch(L, 0), *body = policy_scratch(L, 1);
-    bool has_type = headers ? add_fields(L, headers, fields) : false;
-    int rc = 0;
-    if (status != 204) {
-        rc = has_type ? 0 : http_response_field_text(fields, "Content-Type", "application/json");
-        rc = rc ? rc : buf_append_text(body, "{\"error\":");
-        rc = rc ? rc : json_append_string(body, text);
-        rc = rc ? rc : buf_append_char(body, '}');
-    }
-    if (rc)
-        luaL_error(L, "not enough memory");
-    lua_request_detach(x);
-    exchange_respond(x, status, buf_slice(fields), buf_slice(body));
-}
-
-/* respond_error(request, status, text, headers) */
-static int core_respond_error(lua_State *L) {
-    struct exchange *x = lua_request_check(L, 1);
-    int status = (int)luaL_checkinteger(L, 2);
-    struct slice text;
-    text.ptr = luaL_checklstring(L, 3, &text.len);
-    respond_error(L, x, status, text, lua_istable(L, 4) ? 4 : 0);
-    return 0;
-}
-
-/* Those of refusals, and 204: the answer to a preflight. */
-static bool is_rejection_status(lua_Integer status) {
-    return status == 204 || (status >= 300 && status <= 599);
-}
-
-/* Arguments: rejection, the exchange as light userdata. */
-static int respond_rejection(lua_State *L) {
-    struct exchange *x = lua_touserdata(L, 2);
-    static const char *const FIELDS[] = {"status", "error", "headers"};
-    lua_settop(L, 2);
-    for (int i = 0; i < 3; i++) { /* 3, 4, 5; raw, since a script may have changed the table */
-        lua_pushstring(L, FIELDS[i]);
-        lua_rawget(L, 1);
-    }
-    lua_Integer status = lua_isinteger(L, 3) ? lua_tointeger(L, 3) : 0;
-    if (!is_rejection_status(status) || lua_type(L, 4) != LUA_TSTRING)
-        return luaL_error(L, "a rejection has a status from 300 to 599, or 204, and a message that is a string");
-    struct slice text;
-    text.ptr = lua_tolstring(L, 4, &text.len);
-    respond_error(L, x, (int)status, text, lua_istable(L, 5) ? 5 : 0);
-    return 0;
-}
-
-void policy_respond_rejection(lua_State *L, int index, struct exchange *x) {
-    index = lua_absindex(L, index);
-    lua_pushcfunction(L, respond_rejection);
-    lua_pushvalue(L, index);
-    lua_pushlightuserdata(L, x);
-    struct lua_budget *budget = &policy_of(L)->budget;
-    lua_budget_begin(budget);
-    int rc = lua_pcall(L, 2, 0, 0);
-    lua_budget_end(budget);
-    if (rc != LUA_OK) {
-        lua_errors_log(policy_of(L), L, "a rejection cannot be answered");
-        lua_pop(L, 1);
-        exchange_fail(x, 500, "internal error");
-    }
-}
+/* --- for the runtime ------------------------------------------------------------------------------ */
 
 /* set_route(request, options, params) */
 static int core_set_route(lua_State *L) {
@@ -507,16 +399,6 @@ static int core_set_route(lua_State *L) {
     return 0;
 }
 
-/* refusal(request): the status and the sentence by which it was refused before; nil where it was not */
-static int core_refusal(lua_State *L) {
-    struct exchange *x = lua_request_check(L, 1);
-    if (!x->refused)
-        return 0;
-    lua_pushinteger(L, x->refused);
-    lua_pushstring(L, x->refused_text);
-    return 2;
-}
-
 /* set_path(request, path): the path in its normal form */
 static int core_set_path(lua_State *L) {
     check_box(L, 1);
@@ -525,33 +407,8 @@ static int core_set_path(lua_State *L) {
     return 0;
 }
 
-/* rejection(status, text, headers): the value that is raised */
-static int core_rejection(lua_State *L) {
-    lua_Integer status = luaL_checkinteger(L, 1);
-    luaL_argcheck(L, is_rejection_status(status), 1, "a rejection's status is 300 to 599, or 204");
-    const char *text = luaL_optstring(L, 2, http_reason((int)status));
-    if (!lua_isnoneornil(L, 3))
-        luaL_checktype(L, 3, LUA_TTABLE);
-    lua_settop(L, 3);
-    push_rejection(L, (int)status, text);
-    lua_pushvalue(L, 3);
-    lua_setfield(L, -2, "headers");
-    return 1;
-}
-
-int policy_reject(lua_State *L) {
-    core_rejection(L);
-    return lua_error(L);
-}
-
 void lua_request_register_core(lua_State *L) {
-    static const luaL_Reg FUNCTIONS[] = {{"respond", core_respond},
-                                         {"respond_error", core_respond_error},
-                                         {"set_route", core_set_route},
-                                         {"set_path", core_set_path},
-                                         {"refusal", core_refusal},
-                                         {"rejection", core_rejection},
-                                         {NULL, NULL}};
+    static const luaL_Reg FUNCTIONS[] = {{"set_route", core_set_route}, {"set_path", core_set_path}, {NULL, NULL}};
     luaL_setfuncs(L, FUNCTIONS, 0);
 }
 
@@ -565,16 +422,6 @@ void lua_request_open(lua_State *L) {
                                        {"message", request_message},
                                        {"respond_header", request_respond_header},
                                        {NULL, NULL}};
-    luaL_newmetatable(L, REQUEST_TYPE);
-    policy_of(L)->request_meta = lua_topointer(L, -1);
-    luaL_newlib(L, METHODS);
-    lua_pushcclosure(L, request_index, 1);
-    lua_setfield(L, -2, "__index");
-    lua_pushcfunction(L, request_newindex);
-    lua_setfield(L, -2, "__newindex");
-    lua_pushcfunction(L, request_tostring);
-    lua_setfield(L, -2, "__tostring");
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
-    lua_pop(L, 1);
+    static const luaL_Reg META[] = {{"__newindex", request_newindex}, {"__tostring", request_tostring}, {NULL, NULL}};
+    policy_of(L)->request_meta = policy_open_type(L, REQUEST_TYPE, METHODS, FIELDS, request_index, META);
 }

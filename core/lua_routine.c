@@ -66,17 +66,22 @@ static void show_phase(const struct policy *p) {
     atomic_store_explicit(&p->worker->busy_in, phase_name(policy_phase(p)), memory_order_relaxed);
 }
 
-static int enter_phase(lua_State *L) {
+static int begin_phase(lua_State *L) {
     struct policy *p = policy_of(L);
     if (p->depth == PHASE_DEPTH)
         return luaL_error(L, "hooks call each other too deeply");
     p->phases[p->depth++] = (enum phase)luaL_checkinteger(L, 1);
     show_phase(p);
+    return 0;
+}
+
+static int enter_phase(lua_State *L) {
+    begin_phase(L);
     lua_pushvalue(L, lua_upvalueindex(1));
     return 1;
 }
 
-static int leave_phase(lua_State *L) {
+static int finish_phase(lua_State *L) {
     struct policy *p = policy_of(L);
     if (p->depth > 0)
         p->depth--;
@@ -95,10 +100,14 @@ void policy_register_phases(lua_State *L) {
         lua_pushinteger(L, PHASES[i].phase);
         lua_setfield(L, -2, PHASES[i].name);
     }
+    lua_pushcfunction(L, begin_phase);
+    lua_setfield(L, -2, "begin");
+    lua_pushcfunction(L, finish_phase);
+    lua_setfield(L, -2, "finish");
     /* What `enter` returns: its end restores the phase, an error's too. */
     lua_newuserdatauv(L, 0, 0);
     lua_createtable(L, 0, 1);
-    lua_pushcfunction(L, leave_phase);
+    lua_pushcfunction(L, finish_phase);
     lua_setfield(L, -2, "__close");
     lua_setmetatable(L, -2);
     lua_pushcclosure(L, enter_phase, 1);

@@ -404,39 +404,44 @@ static void push_stream_id(lua_State *L, const struct stream *s) {
     lua_pushstring(L, id);
 }
 
-static int push_property(lua_State *L, struct stream *s, const char *name) {
-    if (strcmp(name, "id") == 0) {
+enum { FIELD_ID = 1, FIELD_USER, FIELD_REQUEST, FIELD_LAST_EVENT_ID, FIELD_OPENING };
+
+static const char *const FIELDS[] = {"id", "user", "request", "last_event_id", "opening", NULL};
+
+static void push_field(lua_State *L, const struct stream *s, int field) {
+    switch (field) {
+    case FIELD_ID:
         push_stream_id(L, s);
-    } else if (strcmp(name, "user") == 0) {
+        return;
+    case FIELD_USER:
         if (s->exchange && s->exchange->has_user && !s->user)
             lua_pushlstring(L, s->exchange->user.data, s->exchange->user.len);
         else
             lua_pushstring(L, s->user);
-    } else if (strcmp(name, "request") == 0) {
+        return;
+    case FIELD_REQUEST:
         if (s->exchange)
             lua_getiuservalue(L, 1, UV_REQUEST);
         else
             lua_pushnil(L);
-    } else if (strcmp(name, "last_event_id") == 0) {
+        return;
+    case FIELD_LAST_EVENT_ID:
         if (s->exchange)
             push_last_id(L, s->exchange);
         else
             lua_pushnil(L);
-    } else if (strcmp(name, "opening") == 0) {
+        return;
+    default: /* FIELD_OPENING */
         lua_pushboolean(L, s->opening);
-    } else {
-        return luaL_error(L, "a stream has no '%s'; see doc/reference.md", name);
     }
-    return 1;
 }
 
 static int stream_index(lua_State *L) {
     check_box(L);
-    const char *name = luaL_checkstring(L, 2);
-    lua_pushvalue(L, 2);
-    if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
-        return 1;
-    return push_property(L, check(L), name);
+    int field = policy_member(L, "a stream");
+    if (field)
+        push_field(L, check(L), field);
+    return 1;
 }
 
 static int stream_newindex(lua_State *L) {
@@ -473,9 +478,9 @@ static void answer_busy(struct exchange *x) {
     lua_request_detach(x);
     x->conn->no_more_requests = true;
     if (w->config->busy_retry) {
-        static const char FIELDS[] = "Content-Type: text/event-stream\r\nCache-Control: no-cache, no-transform\r\n";
+        static const char TYPE[] = "Content-Type: text/event-stream\r\nCache-Control: no-cache, no-transform\r\n";
         snprintf(text, sizeof text, "retry: %" PRIu64 "\n\n", worker_spread(w, w->config->retry_ms));
-        exchange_respond(x, 200, slice_make(FIELDS, sizeof FIELDS - 1), slice_of(text));
+        exchange_respond(x, 200, slice_make(TYPE, sizeof TYPE - 1), slice_of(text));
         return;
     }
     uint64_t seconds = (worker_spread(w, w->config->retry_ms) + 999) / 1000;
@@ -549,6 +554,7 @@ void lua_stream_open(lua_State *L) {
                                        {"close", stream_close_method},
                                        {"is_open", stream_is_open},
                                        {NULL, NULL}};
+    static const luaL_Reg META[] = {{"__newindex", stream_newindex}, {"__tostring", stream_tostring}, {"__gc", stream_gc}, {NULL, NULL}};
     lua_json_register(L);
     lua_getfield(L, -1, "encode");
     lua_rawsetp(L, LUA_REGISTRYINDEX, (const void *)stream_send_method);
@@ -559,18 +565,5 @@ void lua_stream_open(lua_State *L) {
     lua_setfield(L, -2, "__mode");
     lua_setmetatable(L, -2);
     lua_setfield(L, LUA_REGISTRYINDEX, STREAM_BOXES);
-    luaL_newmetatable(L, STREAM_TYPE);
-    policy_of(L)->stream_meta = lua_topointer(L, -1);
-    luaL_newlib(L, METHODS);
-    lua_pushcclosure(L, stream_index, 1);
-    lua_setfield(L, -2, "__index");
-    lua_pushcfunction(L, stream_newindex);
-    lua_setfield(L, -2, "__newindex");
-    lua_pushcfunction(L, stream_tostring);
-    lua_setfield(L, -2, "__tostring");
-    lua_pushcfunction(L, stream_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
-    lua_pop(L, 1);
+    policy_of(L)->stream_meta = policy_open_type(L, STREAM_TYPE, METHODS, FIELDS, stream_index, META);
 }

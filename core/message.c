@@ -31,19 +31,10 @@ bool message_id_parse(struct slice text, struct message_id *out) {
            slice_to_u64(slice_make(dash + 1, text.len - at - 1), &out->n);
 }
 
-/* Writes the digits of `value` so that they end before `end`; returns where they begin. */
-static char *digits_before(char *end, uint64_t value) {
-    do {
-        *--end = (char)('0' + value % 10);
-        value /= 10;
-    } while (value);
-    return end;
-}
-
 static char *id_before(char *end, struct message_id id) {
-    end = digits_before(end, id.n);
+    end = u64_digits(end, id.n);
     *--end = '-';
-    return digits_before(end, id.ms);
+    return u64_digits(end, id.ms);
 }
 
 size_t message_id_format(char out[MESSAGE_ID_BYTES], struct message_id id) {

@@ -256,17 +256,17 @@ int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, s
     s->opened_ms = s->sent_ms = s->progress_ms = worker_now(w);
     s->replayed = start.kind == HUB_AFTER || start.kind == HUB_NONSENSE;
 
-    struct buf out = {0};
-    int rc = stream_text_head(s, x, &out);
-    size_t body = out.len;
+    struct buf *out = worker_head(w);
+    int rc = stream_text_head(s, x, out);
+    size_t body = out->len;
     if (s->opening)
-        rc = rc ? rc : stream_text_opening(s, &out, joined.opening);
+        rc = rc ? rc : stream_text_opening(s, out, joined.opening);
     if (joined.gap.found) {
-        rc = rc ? rc : stream_text_gap(&out, requested, &joined.gap, sources, count);
+        rc = rc ? rc : stream_text_gap(out, requested, &joined.gap, sources, count);
         metrics_add(&w->metrics, gaps, 1);
     }
     if (s->chunked)
-        rc = rc ? rc : stream_text_chunk(&out, body);
+        rc = rc ? rc : stream_text_chunk(out, body);
 
     x->answered = true;
     metrics_add(&w->metrics, streams_opened, 1);
@@ -279,8 +279,7 @@ int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, s
     if (rc)
         stream_close(s, STREAM_NO_MEMORY);
     else
-        conn_send(c, buf_slice(&out), slice_make(NULL, 0));
-    buf_deinit(&out);
+        conn_send(c, buf_slice(out), slice_make(NULL, 0));
     if (!s->conn)
         return 0;
     conn_begin_stream(c);

@@ -48,10 +48,13 @@ int stream_text_gap(struct buf *out, struct slice requested, const struct hub_ga
 int stream_text_opening(const struct stream *s, struct buf *out, struct message_id at) {
     struct worker *w = s->worker;
     char id[MESSAGE_ID_BYTES];
-    char data[64];
+    char data[] = "{\"stream\":\"0123456789abcdef\"}";
     size_t id_len = message_id_format(id, at);
-    snprintf(data, sizeof data, "{\"stream\":\"%016" PRIx64 "\"}", s->id);
-    int rc = buf_appendf(out, "retry: %" PRIu64 "\n", worker_spread(w, w->config->retry_ms));
+    u64_hex(data + 11, s->id);
+    memcpy(data + 27, "\"}", 2); /* over the NUL */
+    int rc = buf_append_text(out, "retry: ");
+    rc = rc ? rc : buf_append_u64(out, worker_spread(w, w->config->retry_ms));
+    rc = rc ? rc : buf_append_char(out, '\n');
     return rc ? rc : sse_append_event(out, slice_make(id, id_len), slice_of("sluice.open"), slice_of(data));
 }
 

@@ -49,6 +49,13 @@ uint64_t worker_spread(struct worker *w, uint64_t value) {
     return value + worker_random(w) % (value + 1);
 }
 
+struct buf *worker_head(struct worker *w) {
+    if (w->head.cap > WORKER_SCRATCH)
+        buf_deinit(&w->head);
+    buf_clear(&w->head);
+    return &w->head;
+}
+
 struct hub_source *worker_sources(struct worker *w, size_t count) {
     if (count > w->sources_cap) {
         struct hub_source *bigger = realloc(w->sources, count * sizeof *bigger);
@@ -392,6 +399,7 @@ void worker_join(struct worker *w) {
         exchange_free(x);
     }
     free(w->sources);
+    buf_deinit(&w->head);
     free(w->inbox.items);
     uv_loop_close(&w->loop);
     free(w);

@@ -78,6 +78,7 @@ struct worker {
     _Atomic(const char *) busy_in;
     uint64_t named_busy_ns; /* the control thread's: the value that it has named in the log */
 
+    struct buf head; /* see worker_head */
     char scratch[WORKER_SCRATCH];
 };
 
@@ -128,6 +129,9 @@ uint64_t worker_busy_ms(const struct worker *w);
 
 /* Orders the worker to leave, from any thread: over `drain_ms`, or now. Never fails. */
 void worker_order(struct worker *w, enum worker_order order, uint64_t drain_ms);
+
+/* An empty buffer for the answer that is being written; kept, so valid until the next call. */
+struct buf *worker_head(struct worker *w);
 
 /* A scratch array of at least `count` sources; valid until the next call. NULL: no memory. */
 struct hub_source *worker_sources(struct worker *w, size_t count);

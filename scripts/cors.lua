@@ -66,11 +66,11 @@ end
 -- Refuses what comes from a page that may not do it: to publish, and all that is about the server itself.
 local function check_page(request, origin, listed)
   local path = request.path
-  local inside = path:find("^/_sluice%f[/\0]") ~= nil
-  if not inside and not (path == "/publish" and request.method == "POST") then return end
+  local inside = path:find("/_sluice", 1, true) == 1 and path:find("^/_sluice%f[/\0]") ~= nil
+  if not inside and not (origin and path == "/publish" and request.method == "POST") then return end
   local host = (request:header("Host") or ""):lower()
   if not origin then
-    if inside and is_hidden_page(request, host) then sluice.reject(403, "pages of other origins may not do this") end
+    if is_hidden_page(request, host) then sluice.reject(403, "pages of other origins may not do this") end
   elseif not listed and not is_own(origin, host) and (not anyone or carries_cookie(request)) then
     sluice.reject(403, ("pages of origin '%s' may not do this: it is not in cors.origins"):format(origin))
   end

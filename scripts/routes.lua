@@ -14,7 +14,7 @@ local function publish(request)
   if not message then sluice.reject(400, problem) end
   local id, subscribers, status = sluice.publish(message.channel, message, request)
   if not id then sluice.reject(status, subscribers) end
-  return 200, ('{"id":"%s","subscribers":%d}'):format(id, subscribers), JSON
+  return 200, '{"id":"' .. id .. '","subscribers":' .. subscribers .. "}", JSON
 end
 
 -- Why a reload failed is told to administrators only, where there is a key to know them by.

@@ -12,7 +12,7 @@ local GUARDS = { "on_request", "on_subscribe", "on_publish" }
 
 return function(core)
   local policy = {}
-  local enter = core.enter
+  local enter, begin, finish = core.enter, core.begin, core.finish
 
   -- Loading ------------------------------------------------------------------------------------------------------------
 
@@ -94,7 +94,7 @@ return function(core)
     for _, guard in ipairs(GUARDS) do
       if #generation[guard] > 0 then generation.guarded = true end
     end
-    return generation, #generation.on_message > 0, #generation.on_disconnect > 0, generation.guarded
+    return generation, #generation.on_message > 0, #generation.on_disconnect > 0, generation.guarded, #generation.on_publish > 0
   end
 
   -- Answers ------------------------------------------------------------------------------------------------------------
@@ -103,61 +103,41 @@ return function(core)
     error(("%s returned a %s; %s"):format(where, type(value), "nil goes on unchanged, see doc/policy.md for what else it may return"), 0)
   end
 
-  local function respond(request, status, body, headers)
-    if type(status) == "string" or type(status) == "table" then
-      status, body, headers = 200, status, body
-    elseif status == nil then
-      status = 204
+  -- What there is for a path without a handler for this method: `found` is the list of methods, nil where the path is unknown.
+  local function respond_unrouted(request, method, path, found)
+    if not found then
+      return core.respond_error(request, 404, "no route for " .. path)
+    elseif method == "OPTIONS" then
+      return core.respond(request, 204, nil, { Allow = found })
     end
-    if math.type(status) ~= "integer" or status < 200 or status > 599 then
-      error("a handler returns status, body, headers; its status must be an integer from 200 to 599, not " .. tostring(status), 0)
-    end
-    if headers ~= nil and type(headers) ~= "table" then
-      error("a handler returns status, body, headers; its headers must be a table, not a " .. type(headers), 0)
-    end
-    local kind = "text/plain; charset=utf-8"
-    if type(body) == "table" then
-      body, kind = core.json_encode(body), "application/json"
-    elseif body == nil then
-      body, kind = "", nil
-    elseif type(body) ~= "string" then
-      error("a handler returns status, body, headers; its body must be a string or a table, not a " .. type(body), 0)
-    end
-    return core.respond(request, status, body, headers, kind)
+    return core.respond_error(request, 405, method .. " is not allowed here, see Allow", { Allow = found })
   end
 
-  -- The way of a request: route, on_request hooks, handler. Runs in a coroutine of its own.
-  function policy.dispatch(generation, request)
-    local method, path = request.method, request.path
-    if path:find("%", 1, true) then
+  -- The way of a request: route, on_request hooks, handler. Runs in a coroutine of its own. `refused` and `why` are the status and the sentence
+  -- of an answer that is settled before: the hooks are asked all the same.
+  function policy.dispatch(generation, request, method, path, encoded, refused, why)
+    if encoded then
       path = router.normalize(path)
       core.set_path(request, path)
     end
     local route, found = generation.router:match(method, path) -- with a route its parameters, else the methods there are
     if route then core.set_route(request, route.options, found) end
     local hooks = generation.on_request
+    begin(core.ON_REQUEST) -- without a guard: an error is the end of this coroutine, and of its phases
     for i = 1, #hooks do
-      local guard <close> = enter(core.ON_REQUEST)
       local answer = hooks[i].run(request) -- sluice.reject raises
       if answer ~= nil then wrong_return(hooks[i].where, answer) end
     end
-    local status, why = core.refusal(request)
-    if status then return core.respond_error(request, status, why) end
-    if not route then
-      if not found then
-        return core.respond_error(request, 404, "no route for " .. path)
-      elseif method == "OPTIONS" then
-        return core.respond(request, 204, "", { Allow = found })
-      end
-      return core.respond_error(request, 405, method .. " is not allowed here, see Allow", { Allow = found })
-    end
+    finish()
+    if refused then return core.respond_error(request, refused, why) end
+    if not route then return respond_unrouted(request, method, path, found) end
     if route.stream then
       local stream = core.open_stream(request, route.options)
       if not stream then return end
       route.handler(stream, request)
       return core.finish_stream(stream)
     end
-    return respond(request, route.handler(request))
+    return core.respond(request, route.handler(request))
   end
 
   -- Hooks --------------------------------------------------------------------------------------------------------------
@@ -208,12 +188,6 @@ return function(core)
   -- Publishes. Returns the id and the number of subscribers, or nil, why, status. Raises where the arguments are of the wrong kind.
   function policy.publish(generation, channel, given, request)
     local hooks = generation.on_publish
-    if #hooks == 0 and type(given) == "table" and type(given.data) == "string" and next(given) ~= nil then
-      for key in pairs(given) do
-        if not MESSAGE_FIELDS[key] then error("a message has channel, event and data, not '" .. tostring(key) .. "'", 0) end
-      end
-      return core.publish(channel, given.event, given.data)
-    end
     local message = message_of(channel, given)
     for i = 1, #hooks do
       local guard <close> = enter(core.ON_PUBLISH)

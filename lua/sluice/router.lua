@@ -119,9 +119,7 @@ local function match_pattern(pattern, segments)
   return params
 end
 
-local function find(self, path)
-  local methods = self.exact[path]
-  if methods then return methods end
+local function find_pattern(self, path)
   if #self.patterns == 0 then return nil end
   local segments = split(path)
   for _, pattern in ipairs(self.patterns) do
@@ -145,12 +143,15 @@ end
 -- Returns the route and its path's parameters; or nil and the methods that the path has as text (nil: no such path). HEAD is
 -- answered by an ordinary GET route. `path` is normalized.
 function router:match(method, path)
-  local methods, params = find(self, path)
+  local methods, params = self.exact[path], nil
+  local route = methods and methods[method]
+  if route then return route end
+  if not methods then methods, params = find_pattern(self, path) end
   if not methods then
     if path == "*" then return nil, "GET, HEAD, OPTIONS, POST" end
     return nil, nil
   end
-  local route = methods[method]
+  route = methods[method]
   if not route and method == "HEAD" and methods.GET and not methods.GET.stream then route = methods.GET end
   if not route then return nil, allowed(methods) end
   return route, params
