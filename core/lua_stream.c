@@ -351,9 +351,12 @@ static int stream_subscribe_method(lua_State *L) {
     lua_settop(L, 3);
     struct filter *filter = check_filter(L, 3);
     int top = lua_gettop(L);
-    if (!lua_istable(L, 2)) {
+    if (!lua_istable(L, 2) || lua_rawlen(L, 2) == 0) {
         lua_createtable(L, 1, 0);
-        lua_pushvalue(L, 2);
+        if (lua_istable(L, 2))
+            lua_pushliteral(L, "default");
+        else
+            lua_pushvalue(L, 2);
         lua_rawseti(L, -2, 1);
         lua_replace(L, 2);
     }

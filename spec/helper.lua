@@ -16,6 +16,7 @@ local lfs = require("lfs")
 local process = require("spec.support.process")
 local socket = require("socket")
 local sse = require("spec.support.sse")
+local testing = require("sluice.testing")
 local tcp = require("spec.support.tcp")
 
 local helper = { http = http, json = json, process = process, sse = sse, tcp = tcp }
@@ -27,21 +28,10 @@ tcp.timeout = helper.TEST_TIMEOUT
 
 assert(lfs.attributes(helper.root .. "/bin/sluice") or lfs.attributes(helper.root .. "/core"), "run the specs from the top of the source tree")
 
--- Calls `condition` until it returns something true, and returns that. Raises after `timeout` seconds (TEST_TIMEOUT by default), with the last
--- error or `what` in the message. An error inside the condition counts as "not yet".
+-- Calls `condition` until it returns something true, and returns that. Raises after `timeout` seconds (TEST_TIMEOUT by default), with `what` and the last
+-- error in the message. An error inside the condition counts as "not yet".
 function helper.eventually(condition, timeout, what)
-  local deadline = socket.gettime() + (timeout or helper.TEST_TIMEOUT)
-  while true do
-    local ok, result = pcall(condition)
-    if ok and result then
-      return result
-    end
-    if socket.gettime() > deadline then
-      local reason = not ok and (type(result) == "table" and tostring(result.message or "an assertion failed") or tostring(result)) or nil
-      error("never came true: " .. (what or reason or "the condition"), 2)
-    end
-    socket.select(nil, nil, 0.01)
-  end
+  return testing.eventually(condition, what, timeout or helper.TEST_TIMEOUT)
 end
 
 -- --- configuration ----------------------------------------------------------------------------------
@@ -236,9 +226,7 @@ function Server:log()
   return self.process:errors()
 end
 
-local hosted = {}
-
--- Starts a server in this process: `require("sluice").start` with `config` laid over the defaults above. Options as for serve. The object has
+-- Starts a server in this process, as sluice.testing does, with `config` laid over the defaults above. Options as for serve. The object has
 -- `port` and `host`, the server object of the library.
 function helper.start(options)
   options = options or {}
@@ -249,10 +237,8 @@ function helper.start(options)
     write_scripts(dir .. "/scripts", options.scripts, options.defaults)
     config.scripts = dir .. "/scripts"
   end
-  local host = assert(require("sluice").start(config))
-  local self = setmetatable({ host = host, port = host:port(), dir = dir }, Server)
-  hosted[#hosted + 1] = self
-  return self
+  local server = testing.start(config)
+  return setmetatable({ host = server.host, port = server.port, dir = dir }, Server)
 end
 
 -- --- cleaning up ------------------------------------------------------------------------------------
@@ -276,10 +262,7 @@ function helper.cleanup()
   end
   on_cleanup = {}
   tcp.close_all()
-  for _, server in ipairs(hosted) do
-    pcall(server.host.stop, server.host, { drain = 0 })
-  end
-  hosted = {}
+  pcall(testing.cleanup)
   local complaints = process.cleanup()
   if #complaints > 0 then
     error(table.concat(complaints, "\n"), 0)

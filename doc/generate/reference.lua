@@ -19,7 +19,7 @@ local OUTLINE = [[
 
 This page is made from the annotations in `lua/sluice/library` and from the commands; write it anew with `make doc`.
 
-- [The host interface](#the-host-interface): a server inside a Lua program, and [a client](#sluiceeventsource)
+- [The host interface](#the-host-interface): a server inside a Lua program, [a client](#sluiceeventsource), and [tests](#sluicetesting)
 - [The script interface](#the-script-interface): [`sluice`](#sluice), [`request`](#request), [`stream`](#stream), [`route`](#route),
   [script tables](#script-tables)
 - [Configuration](#configuration)
@@ -60,6 +60,44 @@ An event:
 {{fields sluice.event event}}
 
 {{fields sluice.eventsource_stats in `client:stats()`}}
+
+### `sluice.testing`
+
+{{text sluice.testing}}
+
+{{fields sluice.testing member}}
+
+{{functions sluice.testing}}
+
+{{fields sluice.testing_options option of `testing.start`}}
+
+{{text sluice.testing_options}}
+
+#### The server of a test
+
+{{text sluice.testing_server}}
+
+{{methods sluice.testing_server}}
+
+{{fields sluice.testing_request_options option of `request` and `open`}}
+
+An answer:
+
+{{fields sluice.testing_answer member}}
+
+{{methods sluice.testing_answer}}
+
+#### The stream of a test
+
+{{text sluice.testing_stream}}
+
+{{fields sluice.testing_stream member}}
+
+{{methods sluice.testing_stream}}
+
+An event has `id`, `event` and `data`, and
+
+{{methods sluice.testing_event}}
 
 ## The script interface
 

@@ -202,6 +202,22 @@ describe("the annotations of the host interface", function()
     for _, entry in ipairs(set.classes["sluice.server"].functions) do check_parameters(methods[entry.member], entry) end
   end)
 
+  it("name what sluice.testing has", function()
+    local testing = require("sluice.testing")
+    agree("sluice.testing", keys(testing), names_of("sluice.testing"))
+    local server = testing.start({ default_policy = true })
+    local stream = server:open("/events")
+    server:publish("default", "{}")
+    for class, object in pairs({ testing = testing, testing_server = server, testing_stream = stream, testing_event = stream:wait_event(),
+      testing_answer = server:request("GET", "/health") }) do
+      for _, entry in ipairs(set.classes["sluice." .. class].functions) do
+        assert.equal("function", type(object[entry.member]), entry.name)
+        check_parameters(object[entry.member], entry)
+      end
+      for _, field in ipairs(set.classes["sluice." .. class].fields) do assert.is_not_nil(object[field.name], class .. "." .. field.name) end
+    end
+  end)
+
   it("name what sluice.eventsource has", function()
     local eventsource = require("sluice.eventsource")
     agree("sluice.eventsource", keys(eventsource), names_of("sluice.eventsource"))
