@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "digest.h"
 #include "http_response.h"
 #include "lua_client.h"
 #include "lua_config.h"
@@ -419,6 +420,17 @@ static int sign_token(lua_State *L) {
     return lua_jwt_push_signed(L, key, luaL_checkstring(L, 2), 3);
 }
 
+/* sha256(text): in base64 */
+static int sha256(lua_State *L) {
+    struct slice text;
+    char digest[DIGEST_SHA256_CHARS + 1];
+    text.ptr = luaL_checklstring(L, 1, &text.len);
+    if (digest_sha256(text, digest) != 0)
+        return luaL_error(L, "not enough memory");
+    lua_pushlstring(L, digest, DIGEST_SHA256_CHARS);
+    return 1;
+}
+
 /* --- the module ------------------------------------------------------------------------------------- */
 
 __attribute__((visibility("default"))) int luaopen_sluice_core(lua_State *L);
@@ -429,7 +441,8 @@ int luaopen_sluice_core(lua_State *L) {
                                        {NULL, NULL}};
     static const luaL_Reg FUNCTIONS[] = {{"start", start},       {"check", check},           {"cores", cores},
                                          {"mkdir", make_folder}, {"list_dir", list_folder},  {"raise_files", raise_files},
-                                         {"http_request", http_request}, {"token_sign", sign_token}, {NULL, NULL}};
+                                         {"http_request", http_request}, {"token_sign", sign_token}, {"sha256", sha256},
+                                         {NULL, NULL}};
     luaL_newmetatable(L, SERVER_TYPE);
     luaL_newlib(L, METHODS);
     lua_setfield(L, -2, "__index");

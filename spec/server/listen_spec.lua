@@ -28,8 +28,8 @@ local function wait_error(child, text, times)
 end
 
 -- Runs `argv`, in which a shell starts sluice by what sluice_command returns. A sanitizer's runtime goes into sluice alone.
-local function spawn(argv)
-  return process.spawn(argv, { env = { SLUICE_BUILD = os.getenv("SLUICE_BUILD") or "build/release" } })
+local function spawn(argv, stdin)
+  return process.spawn(argv, { stdin = stdin, env = { SLUICE_BUILD = os.getenv("SLUICE_BUILD") or "build/release" } })
 end
 
 local function sluice_command(words)
@@ -247,10 +247,11 @@ local function screen_of(bytes)
 end
 
 describe("sluice listen on a terminal", function()
-  -- Starts it on a pseudo-terminal; `words` are shell words.
-  local function listen_on_terminal(words)
+  -- Starts it on a pseudo-terminal; `words` are shell words. `first` are commands of the shell before, `keys` a file to type from.
+  local function listen_on_terminal(words, first, keys)
     process.need("script", "bsdutils")
-    return spawn({ "script", "--quiet", "--return", "--flush", "--command", "stty rows 24 cols 90; " .. sluice_command("listen " .. words), "/dev/null" })
+    return spawn({ "script", "--quiet", "--return", "--flush", "--command",
+      ("%s stty rows 24 cols 90; %s"):format(first or "", sluice_command("listen " .. words)), "/dev/null" }, keys)
   end
 
   local function wait_screen(child, row, pattern)
@@ -300,6 +301,57 @@ describe("sluice listen on a terminal", function()
     local shown = wait_screen(child, 2, "^connected         no, trying again in %d%d%.%d s$")
     assert.equal(90, utf8.len(shown.lines[10]))
     assert.equal("errors            1, last: the server ended the stream", shown.lines[4])
+  end)
+
+  it("fits a screen that is made small, and one that is made large again", function()
+    local server = helper.serve()
+    local name = process.temp_dir() .. "/tty"
+    local child = listen_on_terminal(process.quote(url(server.port)), ("tty >%s;"):format(name))
+    wait_screen(child, 2, "^connected         yes")
+    for i = 1, 30 do server:publish("a", "line " .. i .. " " .. ("x"):rep(100)) end
+    wait_screen(child, 24, "line 30")
+    local function resize(rows, columns)
+      assert.is_true(os.execute(("stty -F %s rows %d cols %d"):format(process.read_file(name):match("%S+"), rows, columns)))
+      local from = #child:output()
+      -- The first picture that began after it is in the new size.
+      return helper.eventually(function()
+        local picture = child:output():sub(from + 1):match(".*\27%[H(.-)\27%[J")
+        local lines = {}
+        for line in (picture or ""):gsub("\27%[K", ""):gsub("\r", ""):gmatch("([^\n]*)\n?") do lines[#lines + 1] = line end
+        return picture and #lines <= rows and #lines[1] <= columns and lines
+      end, nil, ("a picture of %d by %d"):format(columns, rows))
+    end
+    local lines = resize(4, 12)
+    assert.equal(4, #lines)
+    assert.equal("connected   ", lines[2])
+    lines = resize(12, 60)
+    assert.equal(12, #lines)
+    assert.is_truthy(lines[12]:find("line 30 x+$"), lines[12])
+    assert.equal(60, #lines[12])
+    resize(1, 1)
+    server:publish("a", "still here")
+    lines = resize(30, 100)
+    assert.is_truthy(lines[30]:find("still here$"), lines[30])
+  end)
+
+  it("gives the terminal back at Ctrl-C", function()
+    local server = helper.serve()
+    local keys = process.temp_dir() .. "/keys"
+    assert.is_true(os.execute("mkfifo " .. keys))
+    local typed <close> = assert(io.open(keys, "r+"))
+    local child = listen_on_terminal(process.quote(url(server.port)), nil, keys)
+    local shown = wait_screen(child, 2, "^connected         yes")
+    assert.is_true(shown.other)
+    typed:write("\3")
+    typed:flush()
+    assert.equal(0, child:wait(helper.TEST_TIMEOUT))
+    local lines, other = screen_of(child:output())
+    assert.is_false(other)
+    assert.is_truthy(lines[2]:find("^connected"), lines[2])
+    for _, mode in ipairs({ "?1049", "?25", "?7" }) do
+      local last = child:output():match(".*\27%[" .. mode:gsub("%p", "%%%0") .. "(%a)")
+      assert.equal(mode == "?1049" and "l" or "h", last)
+    end
   end)
 
   it("leaves the last picture on the ordinary screen", function()

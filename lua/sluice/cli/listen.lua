@@ -140,6 +140,7 @@ return {
       })
     end
 
+    local terminal <close> = screen -- luacheck: ignore 211 (given back whatever happens)
     local ok, failure, status = client:run({
       count = math.tointeger(tonumber(given.count)), seconds = tonumber(given["for"]), until_ready = interrupt,
       on_turn = screen and function() return screen:turn() end,

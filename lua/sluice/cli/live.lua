@@ -3,7 +3,8 @@
 
 local live = {}
 
-local ENTER, LEAVE = "\27[?1049h\27[?7l", "\27[?7h\27[?1049l" -- the other screen, without wrapping lines
+-- The other screen, without wrapping lines and without a cursor.
+local ENTER, LEAVE = "\27[?1049h\27[?7l\27[?25l", "\27[?25h\27[?7h\27[?1049l"
 local HOME, CLEAR_LINE, CLEAR_BELOW = "\27[H", "\27[K", "\27[J"
 local REFRESH_S, MIN_GAP_S = 1, 0.05
 local KEPT_LINES = 500
@@ -67,10 +68,19 @@ function screen:turn()
   return REFRESH_S
 end
 
+-- Goes back to the ordinary screen.
+function screen:leave()
+  if self.entered then self.terminal.write(LEAVE) end
+  self.entered = false
+end
+
+-- Also where an error goes through.
+screen.__close = screen.leave
+
 -- Goes back to the ordinary screen and leaves the last picture there.
 function screen:finish()
   local _, height = self.terminal.size()
-  if self.entered then self.terminal.write(LEAVE) end
+  self:leave()
   self.terminal.write(table.concat(self:picture(height - 1), "\n") .. "\n")
 end
 

@@ -1,0 +1,131 @@
+-- SPDX-License-Identifier: MIT
+-- The live page at /_sluice/ and the stream that feeds it. Its parts lie in live/ beside this file. Whoever comes gets the door only (door.*), which
+-- holds nothing of the server's; the page itself (/_sluice/page) and what it shows are for administrators, see sluice.admin.
+
+local core = require "sluice.core"
+local version = require "sluice.version"
+
+local FOLDER = assert(package.searchpath("sluice.admin.live", package.path)):gsub("%.lua$", "/")
+local SCRIPTS = { "text.js", "feed.js", "chart.js", "table.js", "console.js", "main.js" }
+
+local METRICS_S = 1
+local TABLES_EVERY = 2 -- of the metrics
+local TABLES_EVERY_MANY, MANY = 5, 5000 -- with so many streams
+local ROWS = 100
+
+local CHANNEL_SORTS = { rate = true, subscribers = true, messages = true, name = true }
+local STREAM_SORTS = { id = true, age = true, queue = true, events = true, bytes = true }
+
+-- --- the page ----------------------------------------------------------------------------------------
+
+local function read(name)
+  local file = assert(io.open(FOLDER .. name, "rb"))
+  local text = file:read("a")
+  file:close()
+  return text
+end
+
+local function compose()
+  local parts = { '(() => {\n"use strict";\nconst door = window.sluiceDoor;\ndelete window.sluiceDoor;\n' }
+  for _, name in ipairs(SCRIPTS) do parts[#parts + 1] = read(name) end
+  parts[#parts + 1] = "})();\n"
+  local page = { body = read("page.html"), style = read("page.css"), script = table.concat(parts) }
+  local inline = { ["door.css"] = read("door.css"), ["door.js"] = read("door.js") }
+  local door = read("door.html"):gsub("@(door%.%a+)@", inline)
+  local function hashes(...)
+    local list = {}
+    for i, text in ipairs({ ... }) do list[i] = ("'sha256-%s'"):format(core.sha256(text)) end
+    return table.concat(list, " ")
+  end
+  local policy = table.concat({
+    "default-src 'none'",
+    "script-src " .. hashes(inline["door.js"], page.script),
+    "style-src " .. hashes(inline["door.css"], page.style),
+    "connect-src 'self'", "img-src data:", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
+    "require-trusted-types-for 'script'", "trusted-types sluice",
+  }, "; ")
+  return {
+    page = page, door = door, policy = policy,
+    tag = ('"%s"'):format(core.sha256(policy .. door .. page.body)),
+  }
+end
+
+local composed -- by the first generation that has the page; the same for all of a state
+
+-- --- the stream --------------------------------------------------------------------------------------
+
+-- What a client asks to see of a table: query parameters as "streams.sort".
+local function view(sluice, request, table_name, sorts, names)
+  local asked = { limit = ROWS }
+  for _, name in ipairs(names) do
+    local value = request:query(("%s.%s"):format(table_name, name))
+    if value and value ~= "" then asked[name] = value end
+  end
+  if not sorts[asked.sort or "name"] and not sorts[asked.sort] then
+    sluice.reject(400, ("%s.sort: the %s cannot be sorted so"):format(table_name, table_name))
+  end
+  return asked
+end
+
+local function lists(sluice, result, ...)
+  for _, name in ipairs({ ... }) do
+    if result[name] then sluice.json.array(result[name]) end
+  end
+  return result
+end
+
+return function(route, sluice)
+  composed = composed or compose()
+  local headers = {
+    ["Content-Type"] = "text/html; charset=utf-8", ["Content-Security-Policy"] = composed.policy, ETag = composed.tag,
+    ["Cache-Control"] = "no-cache", ["X-Content-Type-Options"] = "nosniff", ["X-Frame-Options"] = "DENY", ["Referrer-Policy"] = "no-referrer",
+    ["Cross-Origin-Opener-Policy"] = "same-origin", ["Cross-Origin-Resource-Policy"] = "same-origin",
+  }
+
+  route:get("/_sluice", { open = true }, function()
+    return 308, "", { Location = "_sluice/" }
+  end)
+
+  route:get("/_sluice/", { open = true }, function(request)
+    local known = request:header("If-None-Match")
+    if known and (known == "*" or known:find(composed.tag, 1, true)) then return 304, nil, headers end
+    return 200, composed.door, headers
+  end)
+
+  route:get("/_sluice/page", function()
+    return 200, composed.page, { ["Cache-Control"] = "no-store", ["X-Content-Type-Options"] = "nosniff" }
+  end)
+
+  -- No opening block: what it says of coming back is for many clients, and an operator wants to be back at once.
+  route:stream("/_sluice/live", { opening = false }, function(stream, request)
+    local channels = view(sluice, request, "channels", CHANNEL_SORTS, { "sort", "prefix" })
+    local streams = view(sluice, request, "streams", STREAM_SORTS, { "sort", "user", "address", "channel" })
+    local sent = {} -- what was sent last, of what seldom changes
+    local function send_new(event, data)
+      local text = type(data) == "string" and data or sluice.json.encode(data)
+      if sent[event] == text then return end
+      sent[event] = text
+      stream:send({ event = event, data = text })
+    end
+
+    send_new("server", { version = version, page = composed.tag })
+    local turn, every = 0, TABLES_EVERY
+    while stream:is_open() do
+      stream:send({ event = "metrics", data = sluice.admin.metrics() })
+      if turn % every == 0 then
+        send_new("health", (sluice.health(true)))
+        send_new("reloads", { reloads = sluice.json.array(sluice.admin.reloads()) })
+        stream:send({ event = "channels", data = lists(sluice, sluice.admin.channels(channels), "channels") })
+        local found = lists(sluice, sluice.admin.streams(streams), "streams", "missing")
+        for _, one in ipairs(found.streams) do
+          lists(sluice, one, "channels")
+          one.mine = one.id == stream.id or nil
+        end
+        stream:send({ event = "streams", data = found })
+        every = found.total > MANY and TABLES_EVERY_MANY or TABLES_EVERY
+      end
+      turn = turn + 1
+      sluice.sleep(METRICS_S)
+    end
+  end)
+end
