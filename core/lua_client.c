@@ -96,6 +96,14 @@ static int descriptor_fd(lua_State *L) {
     return 1;
 }
 
+static int descriptor_release(lua_State *L) {
+    struct descriptor *d = check_open(L);
+    lua_pushinteger(L, d->fd);
+    d->fd = -1;
+    forget_addresses(d);
+    return 1;
+}
+
 static void set_options(int fd) {
     static const struct {
         int level, name, value;
@@ -445,7 +453,8 @@ static void make_type(lua_State *L, const char *name, const luaL_Reg *methods, l
 void lua_client_register(lua_State *L) {
     static const luaL_Reg DESCRIPTOR[] = {{"fd", descriptor_fd},       {"connected", descriptor_connected},
                                           {"send", descriptor_send},   {"receive", descriptor_receive},
-                                          {"close", descriptor_close}, {NULL, NULL}};
+                                          {"close", descriptor_close}, {"release", descriptor_release},
+                                          {NULL, NULL}};
     static const luaL_Reg PARSER[] = {{"feed", parser_feed}, {"last_id", parser_last_id}, {NULL, NULL}};
     static const luaL_Reg GUNZIP[] = {{"feed", gunzip_feed_method}, {NULL, NULL}};
     static const luaL_Reg FUNCTIONS[] = {

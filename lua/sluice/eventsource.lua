@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- An EventSource for Lua programs (HTML standard, 9.2): follows an event stream over http://, connects again with the last event id.
+-- An EventSource for Lua programs (HTML standard, 9.2): follows an event stream over http:// (and with LuaSec https://), connects again with the last event id.
 --
 --   local eventsource = require "sluice.eventsource"
 --   local client = assert(eventsource.open("http://127.0.0.1:8080/events", {
@@ -15,6 +15,7 @@ local core = require "sluice.core"
 local date = require "sluice.eventsource.date"
 local http = require "sluice.http"
 local request = require "sluice.eventsource.request"
+local tls = require "sluice.eventsource.tls"
 
 local poll, now, time_of_day = core.client.poll, core.client.now, core.client.time
 
@@ -40,6 +41,7 @@ local function is_positive(value) return type(value) == "number" and value > 0 a
 local OPTIONS = {
   headers = { "a table", function(value) return type(value) == "table" end },
   token = { "a string", function(value) return type(value) == "string" end },
+  ca = { "the name of a file", function(value) return type(value) == "string" end },
   last_event_id = { "a string without CR, LF or NUL", function(value) return type(value) == "string" and not value:find("[\r\n\0]") end },
   retry = { "milliseconds, not negative", function(value) return value == 0 or is_positive(value) end },
   timeout = { "seconds", is_positive },
@@ -88,6 +90,7 @@ local function nothing() end
 -- Begins to follow the stream at `url`; the first step connects. Options, all of which may be missing:
 --   headers          name -> value, or a list of { name, value }
 --   token            sent as Authorization: Bearer
+--   ca               a file of the certificates (PEM) to trust for https://; nil: SSL_CERT_FILE, or the system's
 --   last_event_id    where to go on from
 --   on_event(event)  { id = last event id, event = type, data, at = seconds since 1970 }
 --   on_open(status)  connected; called for each connection
@@ -107,11 +110,17 @@ function eventsource.open(url, options)
   local fields
   fields, message = fields_of(options)
   if not fields then return nil, message end
+  local context
+  if parsed.scheme == "https" then
+    context, message = tls.context(options.ca)
+    if not context then return nil, message end
+  end
   local start = now()
   return setmetatable({
     url = parsed, -- where each attempt begins; a permanent redirect moves it
     origin = parsed.origin, -- whom the header fields are for
     fields = fields,
+    ca = options.ca, tls_context = context,
     last_id = options.last_event_id or "",
     retry_ms = options.retry or RETRY_MS,
     timeout_s = options.timeout or TIMEOUT_S,
@@ -184,6 +193,10 @@ function client:connect(url)
   self.deadline = now() + self.timeout_s
   local bytes, message = request.build(url, self.fields, self.last_id, url.origin ~= self.origin)
   if not bytes then return self:fail_with(message) end
+  if url.scheme == "https" and not self.tls_context then
+    self.tls_context, message = tls.context(self.ca)
+    if not self.tls_context then return self:fail_with(message) end
+  end
   self.unsent, self.sent = bytes, 0
   self.socket, message = core.client.connect(url.host, url.port)
   if not self.socket then return self:attempt_failed("cannot connect: " .. message) end
@@ -198,7 +211,24 @@ end
 function on_ready.connecting(self)
   local connected, message = self.socket:connected()
   if connected == nil then return self:attempt_failed("cannot connect: " .. message) end
-  if connected then self.state = "sending" end
+  if not connected then return end
+  self.state = "sending"
+  if self.current.scheme == "https" then
+    self.socket, message = tls.wrap(self.tls_context, self.socket, self.current.host)
+    if not self.socket then return self:attempt_failed("no TLS: " .. message) end
+    self.state = "securing"
+  end
+end
+
+function on_ready.securing(self)
+  local done, message, certificate = self.socket:handshake()
+  if done then
+    self.state = "sending"
+  elseif certificate then
+    self:fail_with("no TLS: " .. message)
+  elseif message then
+    self:attempt_failed("no TLS: " .. message)
+  end
 end
 
 function on_deadline.connecting(self) self:attempt_failed("cannot connect: no answer in time") end
@@ -212,7 +242,7 @@ function on_ready.sending(self)
   self.deadline = now() + self.timeout_s
 end
 
-on_deadline.sending = on_deadline.connecting
+on_deadline.sending, on_deadline.securing = on_deadline.connecting, on_deadline.connecting
 function on_deadline.head(self) self:attempt_failed("the server did not answer in time") end
 
 -- --- the answer --------------------------------------------------------------------------------------
@@ -408,10 +438,16 @@ on_ready.head, on_ready.refused, on_ready.open = read, read, read
 -- called in any case. They may be different after each step.
 function client:pollfd() return self.state ~= "lost" and self.socket and self.socket:fd() or nil end
 
-function client:events() return (self.state == "connecting" or self.state == "sending") and "w" or "r" end
+function client:events()
+  if self.state == "securing" or self.state == "sending" then return self.socket.wants or "w" end
+  return self.state == "connecting" and "w" or "r"
+end
+
+-- Whether bytes were received that no poll tells of any more.
+local function has_more(self) return self.tls_context ~= nil and on_bytes[self.state] ~= nil and self.socket.has_more ~= nil and self.socket:has_more() end
 
 function client:timeout()
-  if self.queue[self.queue_at] then return 0 end
+  if self.queue[self.queue_at] or has_more(self) then return 0 end
   return self.deadline and math.max(0, self.deadline - now())
 end
 
@@ -442,7 +478,7 @@ local function step_all(clients, timeout, limits, extra)
   if #waits == 0 and not timeout then return false end
   local ready = poll(waits, timeout)
   for _, one in ipairs(clients) do
-    if one.state ~= "closed" then advance(one, owners[one] and ready[owners[one]], limits and limits[one]) end
+    if one.state ~= "closed" then advance(one, owners[one] and ready[owners[one]] or has_more(one), limits and limits[one]) end
   end
   return extra ~= nil and ready[#waits]
 end
@@ -495,7 +531,7 @@ local function rate(self)
   return sum / math.max(1, math.min(RATE_S, at - self.started))
 end
 
--- How it stands: state (waiting, connecting, sending, head, refused, open, lost, closed), connected (boolean), messagesReceived, errors,
+-- How it stands: state (waiting, connecting, securing, sending, head, refused, open, lost, closed), connected (boolean), messagesReceived, errors,
 -- reconnects (connections after the first), lastMessage (the event, or nil), rate (events a second), lag (seconds from the time in the newest id
 -- to its arrival, or nil), stream (the server's name for this stream, or nil), wait (seconds until the next attempt, or nil).
 function client:stats()

@@ -10,24 +10,27 @@ function http.encode(text)
   return (text:gsub("[^%w._~-]", function(c) return ("%%%02X"):format(c:byte()) end))
 end
 
--- Reads an absolute http URL. Returns { host (no brackets), port, authority = what the Host field says, path = "" or
--- "/…" without a slash at its end, query = text or nil }; or nil and a message, which never shows a password.
-function http.parse_url(url)
+local PORTS = { http = 80, https = 443 }
+
+-- Reads an absolute http URL; with `secure` one of https too. Returns { scheme, host (no brackets), port, authority = what the Host field says,
+-- path = "" or "/…" without a slash at its end, query = text or nil }; or nil and a message, which never shows a password.
+function http.parse_url(url, secure)
   local scheme, rest = url:match("^(%a[%w+.-]*)://(.*)$")
   if not scheme then return nil, "not a URL: expected http://host:port" end
-  if scheme:lower() == "https" then
+  scheme = scheme:lower()
+  if scheme == "https" and not secure then
     return nil, "https:// is not supported: publish through the server's plain port, as http://host:port"
   end
-  if scheme:lower() ~= "http" then return nil, "expected a URL that begins with http://" end
+  if not PORTS[scheme] then return nil, "expected a URL that begins with http://" end
   if rest:find("[%c ]") then return nil, "a URL holds no blanks or control characters" end
   rest = rest:gsub("#.*$", "")
   local authority, path, query = rest:match("^([^/?]*)([^?]*)%??(.*)$")
   if authority:find("@", 1, true) then return nil, "a name and password in the URL are not supported" end
   local has_port = authority:find(":%d+$") ~= nil
-  local host, port = address.split(has_port and authority or authority .. ":80")
+  local host, port = address.split(has_port and authority or ("%s:%d"):format(authority, PORTS[scheme]))
   if not host or port == 0 then return nil, "no good host and port in the URL: expected http://host:port" end
   if query == "" then query = nil end
-  return { host = host, port = port, authority = authority, path = path:gsub("/+$", ""), query = query }
+  return { scheme = scheme, host = host, port = port, authority = authority, path = path:gsub("/+$", ""), query = query }
 end
 
 -- Writes a request that asks for the connection to be closed after the answer. `fields` is a list of { name, value };

@@ -210,6 +210,52 @@ describe("sluice listen", function()
   end)
 end)
 
+describe("sluice listen over https://", function()
+  local folder, port, server
+
+  -- A key and a certificate for these names.
+  local function certificate(name, names)
+    process.need("openssl", "openssl")
+    assert.is_true(os.execute(("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=sluice -days 2 -addext subjectAltName=%s "
+      .. "-keyout %s/%s.key -out %s/%s.crt 2>/dev/null"):format(names, folder, name, folder, name)))
+    return folder .. "/" .. name .. ".crt"
+  end
+
+  local function secure_proxy(name)
+    process.need("node", "nodejs")
+    local between = process.spawn({ "node", "spec/support/tls_proxy.js", folder .. "/" .. name .. ".key", folder .. "/" .. name .. ".crt", tostring(server.port) })
+    return helper.eventually(function() return math.tointeger(tonumber(between:output():match("%d+"))) end, nil, "the proxy's port")
+  end
+
+  before_each(function()
+    folder = process.temp_dir()
+    server = helper.serve()
+    certificate("good", "DNS:localhost,IP:127.0.0.1")
+    port = secure_proxy("good")
+  end)
+
+  it("follows a stream, small events and large ones, by name and by address", function()
+    local ids = { server:publish("a", "one"), server:publish("a", ("x"):rep(300000)), server:publish("a", "three") }
+    for _, host in ipairs({ "localhost", "127.0.0.1" }) do
+      local child = listen(("https://%s:%d/events?channel=a&last_event_id=earliest"):format(host, port), "--json", "--count", "3", "--ca", folder .. "/good.crt")
+      assert.equal(0, child:wait(helper.TEST_TIMEOUT), child:errors())
+      local list = objects(child)
+      assert.same({ ids[1], ids[2], ids[3] }, { list[1].id, list[2].id, list[3].id })
+      assert.equal(300000, #list[2].data)
+    end
+  end)
+
+  it("trusts no certificate that is signed by strangers, or for another name", function()
+    local child = listen(("https://localhost:%d/events"):format(port))
+    assert.equal(1, child:wait(helper.TEST_TIMEOUT))
+    wait_error(child, "certificate verify failed")
+    local other = certificate("other", "DNS:*.example,DNS:example.org")
+    child = listen(("https://localhost:%d/events"):format(secure_proxy("other")), "--ca", other)
+    assert.equal(1, child:wait(helper.TEST_TIMEOUT))
+    wait_error(child, "the certificate is not for localhost")
+  end)
+end)
+
 -- What a terminal of 24 lines shows after these bytes: moves to the beginning, carriage returns, line ends, clearing, the other screen.
 local function screen_of(bytes)
   local lines, row, column, other = {}, 1, 1, false

@@ -8,6 +8,7 @@ local eventsource = require("sluice.eventsource")
 local request = require("sluice.eventsource.request")
 local scripted = require("spec.support.scripted")
 local socket = require("socket")
+local tls = require("sluice.eventsource.tls")
 
 local until_true = scripted.until_true
 
@@ -254,15 +255,26 @@ describe("a redirect", function()
   }) do
     it(("to %q leads to %s"):format(reference, expected), function() assert.equal(expected, request.resolve(base, reference).text) end)
   end
-  for _, reference in ipairs({ "https://x/", "ftp://x/", "mailto:x", "http://", "/a b" }) do
+  for _, reference in ipairs({ "ftp://x/", "mailto:x", "http://", "/a b" }) do
     it(("to %q is refused"):format(reference), function() assert.is_nil((request.resolve(base, reference))) end)
   end
 end)
 
 -- --- the client -------------------------------------------------------------------------------------
 
+describe("a certificate's name", function()
+  local CASES = {
+    { "a.example", "a.example", true }, { "A.example", "a.EXAMPLE.", true }, { "a.example", "b.example", false }, { "*.a.example", "x.a.example", true },
+    { "*.a.example", "a.example", false }, { "*.a.example", "x.y.a.example", false }, { "*.a.example", ".a.example", false }, { "*.example", "a.example", false },
+    { "*", "a", false }, { "x*.a.example", "xy.a.example", false }, { "a.example", "xa.example", false },
+  }
+  for _, case in ipairs(CASES) do
+    it(("%s covers %s%s"):format(case[1], case[3] and "" or "not ", case[2]), function() assert.equal(case[3], tls.covers(case[1], case[2])) end)
+  end
+end)
+
 describe("eventsource.open", function()
-  for url, part in pairs({ ["https://a/"] = "https:// is not supported", ["a"] = "expected http://", ["http://a:x/"] = "host and port" }) do
+  for url, part in pairs({ ["ftp://a/"] = "begins with http://", ["a"] = "expected http://", ["http://a:x/"] = "host and port" }) do
     it("refuses " .. url, function()
       local client, message = eventsource.open(url)
       assert.is_nil(client)
@@ -390,7 +402,6 @@ describe("a client", function()
     { "no content type", "HTTP/1.1 200 OK\r\n\r\ndata: x\n\n", 200, "content type unknown" },
     { "an unknown coding", OK .. "Content-Encoding: br\r\n\r\n", 200, "content coding br" },
     { "a redirect to nowhere", "HTTP/1.1 302 Found\r\n\r\n", 302, "without a Location" },
-    { "a redirect to https", "HTTP/1.1 302 Found\r\nLocation: https://a/\r\n\r\n", 302, "https:// is not supported" },
   }
   for _, case in ipairs(FINAL) do
     it("stops for good at " .. case[1], function()

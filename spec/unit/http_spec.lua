@@ -14,9 +14,13 @@ describe("sluice.http: URLs", function()
     { "http://a:1?q=/x", "a", 1, "a:1", "", "q=/x" },
     { "http://a:1/p?", "a", 1, "a:1", "/p" },
   }
+  it("reads https where that is asked for", function()
+    assert.same({ scheme = "https", host = "a", port = 443, authority = "a", path = "" }, http.parse_url("HTTPS://a/", true))
+  end)
+
   for _, case in ipairs(GOOD) do
     it(("reads %s"):format(case[1]), function()
-      assert.same({ host = case[2], port = case[3], authority = case[4], path = case[5], query = case[6] },
+      assert.same({ scheme = "http", host = case[2], port = case[3], authority = case[4], path = case[5], query = case[6] },
         http.parse_url(case[1]))
     end)
   end

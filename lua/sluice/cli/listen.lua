@@ -90,6 +90,7 @@ return {
     { name = "for", value = "SECONDS", check = check_seconds, description = "Ends after so many seconds." },
     { name = "token", value = "TOKEN", description = "Sends a token, as Authorization: Bearer." },
     { name = "header", value = "NAME:VALUE", many = true, check = check_header, description = "Sends a header field." },
+    { name = "ca", value = "FILE", description = "Trusts the certificates in FILE (PEM) for https://, instead of the system's." },
     { name = "last-event-id", value = "ID", check = check_id, description = "Goes on after the message with this id." },
   },
   notes = "On a terminal a table above the events shows how the connection stands; otherwise that is told on standard error. A line has the time of\n"
@@ -120,7 +121,7 @@ return {
 
     local message
     client, message = eventsource.open(arguments.URL, {
-      headers = headers(given), token = given.token, last_event_id = given["last-event-id"], max_wait = MAX_WAIT_S,
+      headers = headers(given), token = given.token, ca = given.ca, last_event_id = given["last-event-id"], max_wait = MAX_WAIT_S,
       on_open = function() say("connected to " .. arguments.URL) end,
       on_event = function(event) print_line(given.json and json_line(core.json, event) or plain_line(event)) end,
       on_error = function(what, wait)

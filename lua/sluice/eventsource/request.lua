@@ -2,6 +2,7 @@
 -- The request of an event source: its URL, where a redirect leads, its header. Opens no socket.
 
 local http = require "sluice.http"
+local tls = require "sluice.eventsource.tls"
 local version = require "sluice.version"
 
 local request = {}
@@ -11,19 +12,20 @@ local FIXED = { host = true, connection = true, ["content-length"] = true, ["tra
 -- What is not for another server than the one it was meant for.
 local SECRET = { authorization = true, cookie = true, ["proxy-authorization"] = true }
 
--- Reads a URL. Returns { host, port, authority, target, origin, text = without a fragment }; or nil and a message.
+-- Reads a URL. Returns { scheme, host, port, authority, target, origin, text = without a fragment }; or nil and a message.
 function request.parse_url(text)
-  if text:lower():find("^https://") then
-    return nil, "https:// is not supported: use the server's plain port, as http://host:port"
-  end
-  local url, message = http.parse_url(text)
+  local url, message = http.parse_url(text, true)
   if not url then return nil, message end
+  if url.scheme == "https" then
+    local ok, why = tls.available()
+    if not ok then return nil, why end
+  end
   text = text:gsub("#.*$", "")
   local target = text:match("^%a+://[^/?]*(.*)$")
   if target:sub(1, 1) ~= "/" then target = "/" .. target end
   return {
-    host = url.host, port = url.port, authority = url.authority, target = target, text = text,
-    origin = ("%s:%d"):format(url.host:lower(), url.port),
+    scheme = url.scheme, host = url.host, port = url.port, authority = url.authority, target = target, text = text,
+    origin = ("%s://%s:%d"):format(url.scheme, url.host:lower(), url.port),
   }
 end
 
@@ -45,8 +47,8 @@ end
 function request.resolve(base, reference)
   reference = reference:gsub("#.*$", "")
   if reference:find("^%a[%w+.-]*:") then return request.parse_url(reference) end
-  if reference:find("^//") then return request.parse_url("http:" .. reference) end
-  local origin, path = "http://" .. base.authority, base.target:match("^[^?]*")
+  if reference:find("^//") then return request.parse_url(base.scheme .. ":" .. reference) end
+  local origin, path = base.scheme .. "://" .. base.authority, base.target:match("^[^?]*")
   if reference == "" then return base end
   if reference:find("^?") then return request.parse_url(origin .. path .. reference) end
   local new_path, query = reference:match("^([^?]*)(.*)$")

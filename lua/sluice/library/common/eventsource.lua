@@ -16,6 +16,9 @@
 ---It connects again, with the last event id, whenever a connection ends or cannot be made; after 429 and 503 when `Retry-After` says (seconds or a date). A redirect (301, 302, 303, 307, 308)
 ---is followed, up to 20 in a row, a permanent one remembered; `Authorization` and `Cookie` go to the server of `url` only. Any other status than 200, 204 among them, or another content type than
 ---`text/event-stream` ends it for good. The last event id stays until the server sets another, over connections too, as in browsers. It takes gzip.
+---
+---`https://` needs [LuaSec](https://github.com/lunarmodules/luasec) (Debian's `lua-sec`, the rock `luasec`); without it `open` returns nil and says so. TLS 1.2 or later;
+---the certificate must be signed by one that is trusted, and for the URL's host (a DNS name or an IP address among its alternative names); otherwise the client ends for good.
 ---@class sluice.eventsource
 local eventsource = {}
 
@@ -37,6 +40,7 @@ function eventsource.step(clients, timeout) end
 ---@field on_error? fun(message: string, wait: number?) a connection was lost or could not be made; `wait` seconds from now the next is tried, nil: never
 ---@field headers? table names to values, or a list of `{ name, value }`
 ---@field token? string sent as `Authorization: Bearer`
+---@field ca? string for `https://`: a file of the certificates (PEM) to trust; `SSL_CERT_FILE`, or the system\'s
 ---@field last_event_id? string where to go on from
 ---@field retry? number milliseconds to wait before it connects again, until the server says another; 2000
 ---@field max_wait? number seconds that the wait grows to while no connection can be made: it doubles each time; 30
