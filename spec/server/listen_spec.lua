@@ -223,7 +223,8 @@ describe("sluice listen over https://", function()
 
   local function secure_proxy(name)
     process.need("node", "nodejs")
-    local between = process.spawn({ "node", "spec/support/tls_proxy.js", folder .. "/" .. name .. ".key", folder .. "/" .. name .. ".crt", tostring(server.port) })
+    local path = folder .. "/" .. name
+    local between = process.spawn({ "node", "spec/support/tls_proxy.js", path .. ".key", path .. ".crt", tostring(server.port) })
     return helper.eventually(function() return math.tointeger(tonumber(between:output():match("%d+"))) end, nil, "the proxy's port")
   end
 
@@ -237,7 +238,8 @@ describe("sluice listen over https://", function()
   it("follows a stream, small events and large ones, by name and by address", function()
     local ids = { server:publish("a", "one"), server:publish("a", ("x"):rep(300000)), server:publish("a", "three") }
     for _, host in ipairs({ "localhost", "127.0.0.1" }) do
-      local child = listen(("https://%s:%d/events?channel=a&last_event_id=earliest"):format(host, port), "--json", "--count", "3", "--ca", folder .. "/good.crt")
+      local target = ("https://%s:%d/events?channel=a&last_event_id=earliest"):format(host, port)
+      local child = listen(target, "--json", "--count", "3", "--ca", folder .. "/good.crt")
       assert.equal(0, child:wait(helper.TEST_TIMEOUT), child:errors())
       local list = objects(child)
       assert.same({ ids[1], ids[2], ids[3] }, { list[1].id, list[2].id, list[3].id })

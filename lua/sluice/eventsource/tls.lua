@@ -5,7 +5,8 @@ local tls = {}
 
 -- Where systems keep the certificates they trust: Debian and Alpine, Fedora, openSUSE, FreeBSD, macOS.
 local BUNDLES = {
-  "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/usr/local/share/certs/ca-root-nss.crt", "/etc/ssl/cert.pem",
+  "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
+  "/usr/local/share/certs/ca-root-nss.crt", "/etc/ssl/cert.pem",
 }
 local ALTERNATIVE_NAMES = "2.5.29.17"
 local RECEIVE_BYTES = 16384
@@ -14,7 +15,8 @@ local RECEIVE_BYTES = 16384
 function tls.available()
   local ok, ssl = pcall(require, "ssl")
   if ok then return ssl end
-  return nil, "https:// needs LuaSec: install Debian's package lua-sec, or `luarocks install luasec`; without it use the server's plain port, as http://host:port"
+  return nil, "https:// needs LuaSec: install Debian's package lua-sec, or `luarocks install luasec`; "
+    .. "without it use the server's plain port, as http://host:port"
 end
 
 local function trusted_certificates()
