@@ -9,7 +9,7 @@
 ---@field scripts? string Folder of policy scripts. It replaces the default policy whole; default: the default policy
 ---@field insecure? boolean Allows to listen beyond loopback without a key: anyone may then subscribe and publish; default: false
 ---@field drain? number Time over which streams are ended when the server stops; default: 10
----@field trust_proxy? string[] Addresses of proxies whose `X-Forwarded-For` counts; default: {}
+---@field trust_proxy? string[] Addresses of proxies whose `X-Forwarded-For` counts, or ranges of them; default: {}
 ---@field channels? table<string, sluice.channel_rule> Rules by channel: a name, or a prefix with `*` at its end, to a table of `slow`, `messages`, `bytes` and `age`. The longest that matches a channel wins; default: {}
 ---@field jwt? sluice.settings_jwt
 ---@field cors? sluice.settings_cors

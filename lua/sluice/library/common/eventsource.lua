@@ -3,7 +3,7 @@
 -- Annotations for editors (LuaLS), and the text of doc/reference.md: the client. Never run.
 
 ---`local eventsource = require "sluice.eventsource"`: an EventSource for Lua programs, as the [HTML standard](https://html.spec.whatwg.org/multipage/server-sent-events.html)
----describes it, over `http://` only. It works in the calling thread and only inside `step` and `run`; a worker's scripts would be held up by it.
+---describes it. It works in the calling thread and only inside `step` and `run`; a worker's scripts would be held up by it.
 ---
 ---```lua
 ---local eventsource = require "sluice.eventsource"
@@ -40,7 +40,7 @@ function eventsource.step(clients, timeout) end
 ---@field on_error? fun(message: string, wait: number?) a connection was lost or could not be made; `wait` seconds from now the next is tried, nil: never
 ---@field headers? table names to values, or a list of `{ name, value }`
 ---@field token? string sent as `Authorization: Bearer`
----@field ca? string for `https://`: a file of the certificates (PEM) to trust; `SSL_CERT_FILE`, or the system\'s
+---@field ca? string for `https://`: a file of the certificates (PEM) to trust; `SSL_CERT_FILE`, or the system's
 ---@field last_event_id? string where to go on from
 ---@field retry? number milliseconds to wait before it connects again, until the server says another; 2000
 ---@field max_wait? number seconds that the wait grows to while no connection can be made: it doubles each time; 30
