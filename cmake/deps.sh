@@ -10,9 +10,9 @@ build_programs="cc:gcc cmake:cmake ninja:ninja-build pkg-config:pkg-config lua5.
 build_packages="libc6-dev liblua5.4-dev libuv1-dev zlib1g-dev libjwt-dev libhiredis-dev libssl-dev node-llhttp lua-cjson"
 test_programs="gcc:gcc clang:clang nm:binutils setpriv:util-linux timeout:coreutils curl:curl ps:procps node:nodejs
     script:bsdutils gzip:gzip
-    npm:npm chromium:chromium chromedriver:chromium-driver luarocks:luarocks openssl:openssl"
+    npm:npm chromium:chromium chromedriver:chromium-driver luarocks:luarocks openssl:openssl nginx:nginx"
 test_packages="lua-busted lua-socket lua-sec lua-check lua-filesystem libclang-rt-14-dev ca-certificates"
-all_programs="g++:g++ clang-format:clang-format valgrind:valgrind gdb:gdb nginx:nginx redis-server:redis-server"
+all_programs="g++:g++ clang-format:clang-format valgrind:valgrind gdb:gdb redis-server:redis-server"
 all_packages="libnginx-mod-nchan"
 
 case ${1:-} in

@@ -112,4 +112,15 @@ function sluice.check(settings)
   return result, message
 end
 
+-- Makes a signed token (JWT) of `claims`, to which nothing is added. `options.key` is the secret, or a private key as PEM for RS* and ES*;
+-- `options.algorithm` is HS256 unless given. Returns the token, or nil and why not; raises for arguments of a wrong kind.
+function sluice.sign(claims, options)
+  if type(claims) ~= "table" then error("sign: the claims are a table, not a " .. type(claims), 2) end
+  if type(options) ~= "table" or type(options.key) ~= "string" or options.key == "" then error("sign: options.key is the key to sign with", 2) end
+  for name in pairs(options) do
+    if name ~= "key" and name ~= "algorithm" then error("sign: the options are key and algorithm, not '" .. tostring(name) .. "'", 2) end
+  end
+  return core.token_sign(options.key, options.algorithm or "HS256", claims)
+end
+
 return sluice

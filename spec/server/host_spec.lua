@@ -72,3 +72,26 @@ describe("sluice.start", function()
     end)
   end)
 end)
+
+describe("sluice.sign", function()
+  after_each(helper.cleanup)
+
+  it("makes tokens that a server with the same key takes", function()
+    local key = ("k"):rep(32)
+    local server = helper.start{ config = { jwt = { key = key } } }
+    local function status(token) return server:stream("/events?channel=a&token=" .. token):wait_head().status end
+    local claims = { sub = "ann", sluice = { subscribe = { "a" } } }
+    assert.equal(200, status(assert(sluice.sign(claims, { key = key }))))
+    assert.equal(401, status(assert(sluice.sign(claims, { key = ("x"):rep(32) }))))
+    assert.equal(401, status(assert(sluice.sign(claims, { key = key, algorithm = "HS512" }))))
+  end)
+
+  it("says what is wrong with its arguments", function()
+    assert.has_error(function() sluice.sign("x", {}) end, "sign: the claims are a table, not a string")
+    assert.has_error(function() sluice.sign({}, {}) end, "sign: options.key is the key to sign with")
+    assert.has_error(function() sluice.sign({}, { key = "x", alg = "y" }) end, "sign: the options are key and algorithm, not 'alg'")
+    local token, message = sluice.sign({}, { key = "no PEM", algorithm = "RS256" })
+    assert.is_nil(token)
+    assert.is_string(message)
+  end)
+end)

@@ -23,6 +23,13 @@ function sluice.start(settings, options) end
 ---@return string? message
 function sluice.check(settings) end
 
+---Makes a signed token, to which nothing is added: `exp = os.time() + 3600`. A program that knows who is logged in makes tokens for its own server with it.
+---@param claims table a JSON object, such as `{ sub = "ann", sluice = { subscribe = { "user.ann" } } }`
+---@param options { key: string, algorithm: string? } `key` the secret, or a private key as PEM for `RS*` and `ES*`; `algorithm` is `HS256` unless given
+---@return string? token
+---@return string? message
+function sluice.sign(claims, options) end
+
 ---@class sluice.host_settings: sluice.settings
 ---@field scripts? string|table<string, string> a folder; or a table from names to source texts: `{ ["routes.lua"] = "return { … }" }`
 
