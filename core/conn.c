@@ -139,7 +139,8 @@ void conn_close(struct conn *c) {
         return;
     struct worker *w = c->worker;
     c->state = CONN_DEAD;
-    close(c->io.fd); /* which takes it out of the poller's set, too */
+    poller_remove(&w->poller, &c->io); /* closing alone would not do while a child that the host has just forked still has the descriptor */
+    close(c->io.fd);
     c->io.fd = -1;
     wheel_cancel(&c->timer);
     list_unlink(&c->ready);
