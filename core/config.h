@@ -48,6 +48,10 @@ struct config {
     struct address_range *proxies; /* trust_proxy */
     size_t proxy_count;
 
+    bool admin;      /* the routes below /_sluice/ are there */
+    bool log_access; /* a line for each request, and for a stream's beginning and end */
+    bool log_frames;
+
     bool has_key;
     bool key_is_file;       /* the key was read from jwt.key_file */
     struct buf jwt_key;     /* a secret, or a PEM */

@@ -38,7 +38,7 @@ struct conn {
     struct exchange *exchange; /* the request that is read or handled */
     struct stream *stream;
     struct buf backlog; /* bytes that came behind the request being handled */
-    struct address peer;
+    struct address peer; /* who has connected; once it carries a stream the client, be it behind proxies */
     uint32_t discarded; /* bytes a stream's client sent after its request */
     uint8_t state;
     bool saw_eof;           /* the client has ended its sending side */

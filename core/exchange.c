@@ -82,7 +82,7 @@ int exchange_add_field(struct exchange *x, struct slice name, struct slice value
     return http_response_field(&x->fields, name, value);
 }
 
-void exchange_address(const struct exchange *x, char out[46]) {
+struct address exchange_client(const struct exchange *x) {
     const struct config *config = x->worker->config;
     struct address client = x->conn->peer;
     struct buf forwarded = {0};
@@ -90,6 +90,11 @@ void exchange_address(const struct exchange *x, char out[46]) {
         http_request_field_join(&x->request, "X-Forwarded-For", &forwarded) == 0)
         client = address_of_client(&client, buf_slice(&forwarded), config->proxies, config->proxy_count);
     buf_deinit(&forwarded);
+    return client;
+}
+
+void exchange_address(const struct exchange *x, char out[46]) {
+    struct address client = exchange_client(x);
     address_format(&client, out);
 }
 

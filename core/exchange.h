@@ -3,6 +3,7 @@
 #ifndef SLUICE_EXCHANGE_H
 #define SLUICE_EXCHANGE_H
 
+#include "address.h"
 #include "http_request.h"
 #include "list.h"
 
@@ -60,7 +61,8 @@ void exchange_abandon(struct exchange *x);
 /* The handler of a stream has ended: the exchange is over, the stream stays open (or was closed before). */
 void exchange_release(struct exchange *x);
 
-/* The client's address as text: behind a proxy of `trust_proxy` the one that X-Forwarded-For tells. */
+/* The client's address: behind a proxy of `trust_proxy` the one that X-Forwarded-For tells. The other writes it as text. */
+struct address exchange_client(const struct exchange *x);
 void exchange_address(const struct exchange *x, char out[46]);
 
 #endif

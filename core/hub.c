@@ -12,12 +12,16 @@ enum {
     HUB_FLOORS = 4096,              /* a power of two */
     INBOX_MAX_ITEMS = 1 << 17,
     INBOX_MAX_BYTES = 64 << 20,
-    SWEEP_SLOTS = 512
+    SWEEP_SLOTS = 512,
+    ACTIVITY_MS = 5000
 };
 
 struct hub_channel {
     struct table_node by_name;
     struct history history;
+    uint64_t published;  /* since it is there */
+    uint64_t window;     /* the span of ACTIVITY_MS that `recent` counts */
+    uint32_t recent, before; /* published in that span and in the one before */
     uint32_t name_len;
     uint32_t *counts; /* subscribed streams by worker; lies behind the struct */
     char *name;
@@ -209,6 +213,22 @@ static bool inbox_put_message(struct hub_inbox *inbox, struct message *m) {
     return !atomic_exchange_explicit(&inbox->full, true, memory_order_release);
 }
 
+/* Moves the channel's two spans to where now is. */
+static void turn_activity(struct hub_channel *ch, uint64_t now_ms) {
+    uint64_t window = now_ms / ACTIVITY_MS;
+    if (window == ch->window)
+        return;
+    ch->before = window == ch->window + 1 ? ch->recent : 0;
+    ch->recent = 0;
+    ch->window = window;
+}
+
+static void count_activity(struct hub_channel *ch, uint64_t now_ms) {
+    turn_activity(ch, now_ms);
+    ch->published++;
+    ch->recent++;
+}
+
 static struct message_id next_id(struct hub *hub, uint64_t now_ms) {
     if (now_ms > hub->newest.ms)
         hub->newest = (struct message_id){now_ms, 0};
@@ -242,6 +262,7 @@ int hub_publish(struct hub *hub, struct message *m, int from, uint64_t now_ms, u
         if (inbox_put_message(&hub->inboxes[i], m) && (int)i != from)
             wake[wakes++] = (uint8_t)i;
     }
+    count_activity(ch, now_ms);
     history_append(&ch->history, m, now_ms);
     channel_drop_unused(hub, ch);
     hub->published++;
@@ -510,6 +531,59 @@ void hub_channel_stats(struct hub *hub, struct slice name, uint64_t now_ms, stru
         }
     }
     pthread_mutex_unlock(&hub->lock);
+}
+
+/* What was published lately, a second: the span under way, and as much of the one before as makes a whole one. */
+static double rate_of(struct hub_channel *ch, uint64_t now_ms) {
+    turn_activity(ch, now_ms);
+    double left = 1 - (double)(now_ms % ACTIVITY_MS) / ACTIVITY_MS;
+    return ((double)ch->before * left + (double)ch->recent) * 1000 / ACTIVITY_MS;
+}
+
+static void fill_row(struct hub *hub, struct hub_channel *ch, uint64_t now_ms, struct hub_channel_row *row) {
+    history_expire(&ch->history, now_ms);
+    memcpy(row->name, ch->name, ch->name_len);
+    row->name[ch->name_len] = '\0';
+    row->subscribers = subscribers_of(hub, ch);
+    row->messages = ch->history.count;
+    row->bytes = ch->history.bytes;
+    row->published = ch->published;
+    row->rate = rate_of(ch, now_ms);
+}
+
+/* Appends the channels of one slot. Returns false where they do not all have room behind others: they are for the next batch. */
+static bool list_slot(struct hub *hub, size_t slot, struct slice prefix, uint64_t now_ms, struct hub_channel_row *rows, size_t max, size_t *count) {
+    size_t first = *count;
+    for (struct table_node *node = hub->channels.slots[slot]; node; node = node->next) {
+        struct hub_channel *ch = table_entry(node, struct hub_channel, by_name);
+        if (ch == hub->all || ch->name_len < prefix.len || memcmp(ch->name, prefix.ptr, prefix.len) != 0)
+            continue;
+        if (*count == max) {
+            *count = first ? first : max;
+            return first == 0;
+        }
+        fill_row(hub, ch, now_ms, &rows[(*count)++]);
+    }
+    return true;
+}
+
+int hub_list(struct hub *hub, struct hub_cursor *at, struct slice prefix, uint64_t now_ms, struct hub_channel_row *rows, size_t max,
+             size_t *count) {
+    int rc = 0;
+    *count = 0;
+    pthread_mutex_lock(&hub->lock);
+    if (at->mask && at->mask != hub->channels.mask) {
+        *at = (struct hub_cursor){0};
+        rc = -EAGAIN;
+    }
+    at->mask = hub->channels.mask;
+    for (size_t i = 0; rc == 0 && i < SWEEP_SLOTS && at->slot <= at->mask; i++, at->slot++) {
+        if (!list_slot(hub, at->slot, prefix, now_ms, rows, max, count))
+            break;
+    }
+    at->done = rc == 0 && at->slot > at->mask;
+    pthread_mutex_unlock(&hub->lock);
+    return rc;
 }
 
 void hub_stats(struct hub *hub, struct hub_stats *out) {

@@ -156,6 +156,26 @@ struct hub_channel_stats {
 
 void hub_channel_stats(struct hub *hub, struct slice name, uint64_t now_ms, struct hub_channel_stats *out);
 
+/* A channel as it is listed. */
+struct hub_channel_row {
+    char name[MESSAGE_CHANNEL_BYTES + 1];
+    uint64_t subscribers;
+    uint64_t messages, bytes; /* kept */
+    uint64_t published;       /* since the channel is there */
+    double rate;              /* published a second, over the last five or so */
+};
+
+/* How far a list has come. Zero-initialised. */
+struct hub_cursor {
+    size_t slot, mask;
+    bool done;
+};
+
+/* Fills `rows` with the next batch of channels whose names begin with `prefix`, without sluice.all: up to `max` (64 at least), until `at->done`. Each batch is one short hold of the lock. Returns 0, or -EAGAIN where
+ * the table has grown meanwhile: drop what was listed and go on, from the beginning. */
+int hub_list(struct hub *hub, struct hub_cursor *at, struct slice prefix, uint64_t now_ms, struct hub_channel_row *rows, size_t max,
+             size_t *count);
+
 struct hub_stats {
     uint64_t channels; /* without sluice.all */
     uint64_t history_messages, history_bytes, published;

@@ -168,6 +168,9 @@ void lua_config_read(lua_State *L, int index, struct config **out) {
     c->stale_ms = seconds(L, index, "stream.stale");
     c->opening = boolean(L, index, "stream.opening");
     c->drain_ms = seconds(L, index, "drain");
+    c->admin = boolean(L, index, "admin");
+    c->log_access = boolean(L, index, "log.access");
+    c->log_frames = boolean(L, index, "log.frames");
     jwt(L, index, c);
     rules(L, index, c);
     proxies(L, index, c);

@@ -88,6 +88,7 @@ static void push_api(lua_State *L) {
     lua_gzip_register(L);
     lua_task_register(L);
     lua_tools_register(L);
+    lua_admin_register(L);
     lua_json_register(L);
     lua_setfield(L, -2, "json");
 }

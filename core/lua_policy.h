@@ -216,6 +216,7 @@ void lua_jwt_register(lua_State *L);
 void lua_gzip_register(lua_State *L);
 void lua_task_register(lua_State *L);
 void lua_tools_register(lua_State *L);
+void lua_admin_register(lua_State *L);
 
 /* Makes the metatables; once for a state. */
 void lua_request_open(lua_State *L);

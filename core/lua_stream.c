@@ -519,6 +519,7 @@ static int core_open_stream(lua_State *L) {
     s->generation = (uint32_t)policy_of(L)->running->generation->number;
     if (lua_istable(L, 2) && lua_getfield(L, 2, "opening") == LUA_TBOOLEAN)
         s->opening = s->opening && lua_toboolean(L, -1);
+    s->admin = lua_istable(L, 2) && lua_getfield(L, 2, "admin") != LUA_TNIL && lua_toboolean(L, -1);
     lua_stream_push(L, s);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, UV_REQUEST);

@@ -49,6 +49,15 @@ int metrics_json(struct buf *out, const struct metrics *sum, const struct metric
     return rc;
 }
 
+int metrics_worker_json(struct buf *out, const struct metrics *m, unsigned index) {
+    int rc = buf_appendf(out, "{\"worker\":%u", index);
+#define X(member, name) rc = rc ? rc : json_member(out, name, metrics_get(m, member));
+    METRICS_COUNTERS(X)
+    METRICS_GAUGES(X)
+#undef X
+    return rc ? rc : buf_append_char(out, '}');
+}
+
 static int sample(struct buf *out, const char *name, const char *suffix, const char *kind, uint64_t value) {
     return buf_appendf(out, "# HELP sluice_%s%s %s.\n# TYPE sluice_%s%s %s\nsluice_%s%s %" PRIu64 "\n", name, suffix,
                        "See doc/http.md, metrics", name, suffix, kind, name, suffix, value);

@@ -63,6 +63,9 @@ struct metrics_state {
 /* Appends the counts as a JSON object, the six names of the guide among them. Returns 0 or -ENOMEM. */
 int metrics_json(struct buf *out, const struct metrics *sum, const struct metrics_state *state);
 
+/* Appends the counts of worker `index` alone as a JSON object. Returns 0 or -ENOMEM. */
+int metrics_worker_json(struct buf *out, const struct metrics *m, unsigned index);
+
 /* Appends the counts in Prometheus' text format, version 0.0.4. Returns 0 or -ENOMEM. */
 int metrics_prometheus(struct buf *out, const struct metrics *sum, const struct metrics_state *state);
 

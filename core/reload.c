@@ -15,6 +15,8 @@ struct attempt {
     struct snapshot *snapshot;
     uint64_t generation;
     uint64_t asked;    /* the request that it answers */
+    const char *why;   /* what began it, for the record */
+    uint64_t began_ns;
     uint64_t until_ns; /* uv_hrtime */
 
     pthread_mutex_t lock; /* guards all below */
@@ -94,12 +96,14 @@ static void cancel_decide(struct task *task) {
 }
 
 /* Begins an attempt: every worker gets the snapshot to load. Returns it with a reference for the caller, or NULL without memory. */
-static struct attempt *attempt_new(struct server *s, struct snapshot *snapshot) {
+static struct attempt *attempt_new(struct server *s, struct snapshot *snapshot, const char *why, uint64_t began_ns) {
     struct attempt *a = calloc(1, sizeof *a);
     if (!a)
         return NULL;
     a->snapshot = snapshot_retain(snapshot);
     a->generation = s->generation + 1;
+    a->why = why;
+    a->began_ns = began_ns;
     a->until_ns = uv_hrtime() + RELOAD_PATIENCE_S * UINT64_C(1000000000);
     a->refs = s->started + 1;
     a->waiting = s->started;
@@ -194,6 +198,18 @@ static void log_outcome(struct server *s, bool ok, const struct policy_error *er
               s->generation, place, error->message);
 }
 
+/* Keeps how a load went. */
+static void record(struct server *s, bool ok, const struct policy_error *error, const char *why, uint64_t began_ns) {
+    pthread_mutex_lock(&s->lock);
+    struct reload_record *r = &s->reloads[s->reload_count++ % SERVER_RELOADS];
+    *r = (struct reload_record){.ok = ok, .why = why, .generation = s->generation};
+    if (!ok)
+        r->error = *error;
+    clock_gettime(CLOCK_REALTIME, &r->at);
+    r->seconds = (double)(uv_hrtime() - began_ns) / 1e9;
+    pthread_mutex_unlock(&s->lock);
+}
+
 /* An attempt is over: tells everybody. */
 static void finish(struct server *s, bool ok, const struct policy_error *error, uint64_t asked) {
     log_outcome(s, ok, error);
@@ -221,11 +237,12 @@ static struct snapshot *read_scripts(struct server *s, struct policy_error *erro
 }
 
 bool reload_first(struct server *s, struct policy_error *error) {
+    uint64_t began_ns = uv_hrtime();
     struct snapshot *snapshot = read_scripts(s, error);
     if (!snapshot)
         return false;
     remember(s, snapshot);
-    struct attempt *a = attempt_new(s, snapshot);
+    struct attempt *a = attempt_new(s, snapshot, "start", began_ns);
     if (!a) {
         snprintf(error->message, sizeof error->message, "not enough memory");
         return false;
@@ -237,10 +254,14 @@ bool reload_first(struct server *s, struct policy_error *error) {
     for (int rc = 0; a->waiting && rc == 0;)
         rc = pthread_cond_timedwait(&a->changed, &a->lock, &until);
     pthread_mutex_unlock(&a->lock);
-    return conclude(s, a, error);
+    bool ok = conclude(s, a, error);
+    record(s, ok, error, "start", began_ns);
+    return ok;
 }
 
 void reload_begin(struct server *s, enum reload_why why, uint64_t asked) {
+    const char *why_text = why == RELOAD_ASKED ? "asked" : "changed";
+    uint64_t began_ns = uv_hrtime();
     struct policy_error error;
     struct snapshot *snapshot = read_scripts(s, &error);
     if (snapshot && why == RELOAD_CHANGED && s->attempted && snapshot_equal(snapshot, s->attempted)) {
@@ -248,13 +269,14 @@ void reload_begin(struct server *s, enum reload_why why, uint64_t asked) {
         return;
     }
     remember(s, snapshot);
-    s->attempt = snapshot ? attempt_new(s, snapshot) : NULL;
+    s->attempt = snapshot ? attempt_new(s, snapshot, why_text, began_ns) : NULL;
     if (s->attempt) {
         s->attempt->asked = asked;
         return;
     }
     if (snapshot)
         snprintf(error.message, sizeof error.message, "not enough memory");
+    record(s, false, &error, why_text, began_ns);
     finish(s, false, &error, asked);
 }
 
@@ -272,9 +294,11 @@ void reload_poll(struct server *s) {
     if (!over)
         return;
     struct policy_error error;
-    uint64_t asked = a->asked;
+    uint64_t asked = a->asked, began_ns = a->began_ns;
+    const char *why = a->why;
     s->attempt = NULL;
     bool ok = conclude(s, a, &error);
+    record(s, ok, &error, why, began_ns);
     finish(s, ok, &error, asked);
 }
 

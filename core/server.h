@@ -22,7 +22,18 @@ struct watcher;
 
 enum {
     SERVER_ERROR_BYTES = 2048,
+    SERVER_RELOADS = 20, /* of the last loads is known how they went */
     SERVER_EXTRA = 64 /* connections over limits.connections that are still read */
+};
+
+/* How one load of the scripts went. */
+struct reload_record {
+    bool ok;
+    const char *why; /* "start", "changed", "asked" */
+    uint64_t generation; /* in force after it */
+    struct timespec at;
+    double seconds;
+    struct policy_error error;
 };
 
 enum server_state { SERVER_RUNNING, SERVER_DRAINING, SERVER_ENDED };
@@ -76,6 +87,8 @@ struct server {
     struct policy_error reload_error;
     struct timespec reload_error_at;
     uint64_t reload_errors;
+    struct reload_record reloads[SERVER_RELOADS]; /* a ring */
+    uint64_t reload_count; /* of all loads */
 };
 
 struct server_options {

@@ -28,6 +28,22 @@ void server_metrics(struct server *s, struct metrics *sum, struct metrics_state 
     pthread_mutex_unlock(&s->lock);
 }
 
+int server_metrics_json(struct server *s, struct buf *out) {
+    struct metrics sum;
+    struct metrics_state state;
+    server_metrics(s, &sum, &state);
+    return metrics_json(out, &sum, &state);
+}
+
+int server_worker_metrics_json(struct server *s, struct buf *out) {
+    int rc = buf_append_char(out, '[');
+    for (unsigned i = 0; i < s->started; i++) {
+        rc = rc || i == 0 ? rc : buf_append_char(out, ',');
+        rc = rc ? rc : metrics_worker_json(out, &s->workers[i]->metrics, i);
+    }
+    return rc ? rc : buf_append_char(out, ']');
+}
+
 static int append_reload_error(struct server *s, bool details, struct buf *out) {
     const struct policy_error *why = &s->reload_error;
     if (!s->reload_failed)
@@ -77,4 +93,32 @@ int server_health(struct server *s, bool details, struct buf *out) {
     rc = rc ? rc : buf_append_char(out, '}');
     pthread_mutex_unlock(&s->lock);
     return rc ? rc : (draining ? 503 : 200);
+}
+
+static int append_record(struct buf *out, const struct reload_record *r) {
+    int rc = buf_appendf(out, "{\"ok\":%s,\"why\":\"%s\",\"generation\":%" PRIu64 ",\"seconds\":", r->ok ? "true" : "false", r->why, r->generation);
+    rc = rc ? rc : json_append_number(out, r->seconds);
+    rc = rc ? rc : buf_append_text(out, ",\"at\":\"");
+    rc = rc ? rc : metrics_timestamp(out, r->at);
+    rc = rc ? rc : buf_append_char(out, '"');
+    if (!r->ok) {
+        rc = rc ? rc : buf_append_text(out, ",\"error\":{\"file\":");
+        rc = rc ? rc : json_append_string(out, slice_of(r->error.file));
+        rc = rc ? rc : buf_appendf(out, ",\"line\":%d,\"message\":", r->error.line);
+        rc = rc ? rc : json_append_string(out, slice_of(r->error.message));
+        rc = rc ? rc : buf_append_char(out, '}');
+    }
+    return rc ? rc : buf_append_char(out, '}');
+}
+
+int server_reloads(struct server *s, struct buf *out) {
+    int rc = buf_append_char(out, '[');
+    pthread_mutex_lock(&s->lock);
+    uint64_t kept = s->reload_count < SERVER_RELOADS ? s->reload_count : SERVER_RELOADS;
+    for (uint64_t i = 0; i < kept; i++) {
+        rc = rc || i == 0 ? rc : buf_append_char(out, ',');
+        rc = rc ? rc : append_record(out, &s->reloads[(s->reload_count - 1 - i) % SERVER_RELOADS]);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return rc ? rc : buf_append_char(out, ']');
 }

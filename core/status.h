@@ -16,4 +16,11 @@ bool server_any_stuck(const struct server *s);
 /* Appends the body of /health; `details` says whether errors are shown in full. Returns the HTTP status, or -ENOMEM. */
 int server_health(struct server *s, bool details, struct buf *out);
 
+/* Appends the counts as the JSON of /metrics; the other a JSON array of each worker's own. Return 0 or -ENOMEM. */
+int server_metrics_json(struct server *s, struct buf *out);
+int server_worker_metrics_json(struct server *s, struct buf *out);
+
+/* Appends how the last loads of the scripts went, newest first, as a JSON array. Returns 0 or -ENOMEM. */
+int server_reloads(struct server *s, struct buf *out);
+
 #endif

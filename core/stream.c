@@ -12,6 +12,7 @@
 #include "sse.h"
 #include "stream_slow.h"
 #include "stream_text.h"
+#include "stream_watch.h"
 #include "worker.h"
 
 enum {
@@ -265,6 +266,8 @@ int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, s
         rc = rc ? rc : stream_text_gap(out, requested, &joined.gap, sources, count);
         metrics_add(&w->metrics, gaps, 1);
     }
+    if (!rc && out.len > body)
+        stream_watch(s, slice_make(NULL, 0), slice_make(out.data + body, out.len - body));
     if (s->chunked)
         rc = rc ? rc : stream_text_chunk(out, body);
 
@@ -275,6 +278,7 @@ int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, s
         metrics_add(&w->metrics, reconnections, 1);
     struct conn *c = s->conn;
     c->stream = s;
+    c->peer = exchange_client(x); /* whom it is for, from here on */
     c->out.sent = joined.gap.found ? joined.gap.id : joined.opening;
     if (rc)
         stream_close(s, STREAM_NO_MEMORY);
@@ -324,6 +328,7 @@ static bool write_plain(struct stream *s, const struct delivery *deliveries, siz
     for (size_t i = 0; i < n; i++) {
         segments[i] = (struct segment){deliveries[i].message, message_wire(deliveries[i].message, s->chunked)};
         bytes += segments[i].bytes.len;
+        stream_watch_message(s, deliveries[i].message);
     }
     s->events += n;
     s->bytes += bytes;
@@ -414,6 +419,7 @@ static bool send_gap(struct stream *s, const struct hub_gap *gap, struct message
     size_t len = message_id_format(requested, at);
     metrics_add(&s->worker->metrics, gaps, 1);
     int rc = stream_text_gap(&out, slice_make(requested, len), gap, sources, count);
+    stream_watch(s, slice_make(NULL, 0), buf_slice(&out));
     if (s->chunked)
         rc = rc ? rc : stream_text_chunk(&out, 0);
     if (rc)
@@ -474,6 +480,7 @@ void stream_rewind(struct stream *s) {
 /* --- what handlers send ------------------------------------------------------------------------- */
 
 static int send_own(struct stream *s, struct buf *frame) {
+    stream_watch(s, slice_make(NULL, 0), buf_slice(frame));
     if (s->chunked && stream_text_chunk(frame, 0) != 0)
         return -ENOMEM;
     s->bytes += frame->len;

@@ -52,6 +52,7 @@ struct stream {
     bool begun;
     bool chunked;
     bool opening;   /* send the opening block */
+    bool admin;     /* of a route below /_sluice/: its frames are not shown to taps, which it may be the reader of */
     bool replayed;  /* came with a last event id */
     bool waiting;   /* that handler waits for room in the queue */
     bool all_dropped; /* as subscription.dropped, for `sluice.all` */

@@ -6,6 +6,7 @@
 #include "conn.h"
 #include "stream.h"
 #include "stream_text.h"
+#include "stream_watch.h"
 #include "worker.h"
 
 /* The queue's rule for a channel. */
@@ -88,6 +89,7 @@ bool stream_write_gap(struct stream *s) {
         gap.id = outq_after_gap(q, &after) ? message_id_before(after) : before;
         rc = stream_text_gap(&out, slice_make(requested, message_id_format(requested, before)), &gap, sources, count);
     }
+    stream_watch(s, slice_make(NULL, 0), buf_slice(&out));
     if (s->chunked)
         rc = rc ? rc : stream_text_chunk(&out, 0);
     struct message *m = rc ? NULL : message_new_private(buf_slice(&out), false);

@@ -13,6 +13,7 @@
 #include "listener.h"
 #include "server.h"
 #include "stream.h"
+#include "tap.h"
 
 enum {
     TURN_SLICE = 64,
@@ -294,6 +295,7 @@ static void shut(struct worker *w) {
     }
     reap(w);
     take_inbox(w); /* tasks that came before the inbox was closed; messages are for nobody */
+    tap_leave(w);
     worker_unlisten(w);
     reap(w);
     if (w->policy)
@@ -355,6 +357,8 @@ static int prepare(struct worker *w) {
     list_init(&w->ended);
     list_init(&w->ready);
     list_init(&w->pool);
+    list_init(&w->taps);
+    w->watched = w->config->log_frames;
     wheel_timer_init(&w->listener_pause, NULL);
     wheel_timer_init(&w->drain_timer, drain_over);
     struct hash_seed seed;

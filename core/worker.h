@@ -51,6 +51,8 @@ struct worker {
     struct list ended; /* streams to be freed */
     struct list ready;
     struct list pool; /* free exchanges */
+    struct list taps; /* of tap.c */
+    bool watched;     /* frames are shown to somebody: a tap or the log */
     size_t pool_count;
     size_t conn_count;
     size_t exchanges; /* with the policy */

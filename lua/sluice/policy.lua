@@ -4,7 +4,9 @@
 
 -- luacheck: ignore 211/guard (a phase is left when its guard goes out of scope)
 
+local admin = require "sluice.admin"
 local environment = require "sluice.environment"
+local origins = require "sluice.origins"
 local router = require "sluice.router"
 
 local HOOKS = { on_request = true, on_subscribe = true, on_publish = true, on_message = true, on_disconnect = true }
@@ -74,9 +76,11 @@ return function(core)
   -- Takes the files of a snapshot (name -> text) and the functions that scripts see as `sluice`. Returns a generation: hooks in order and a
   -- router. Raises with "file:line: what is wrong".
   function policy.load(files, sluice)
-    local env = environment.new(core, files, sluice)
-    local scripts = load_scripts(files, env)
+    local config, jwt = sluice.config, sluice.jwt
     local generation = { router = router.new(), guarded = false, names = {} }
+    sluice.origins = origins.new(config.cors, jwt.has_key, config.jwt.cookie, config.insecure)
+    if config.admin then admin(generation.router:collector("the server itself", { admin = true }), sluice) end
+    local scripts = load_scripts(files, environment.new(core, files, sluice))
     for hook in pairs(HOOKS) do generation[hook] = {} end
     for _, entry in ipairs(scripts) do
       generation.names[#generation.names + 1] = entry.name

@@ -62,14 +62,15 @@ local function check_options(options, path)
 end
 
 -- What hooks see as request.options: the options as they were given, the path as it was defined, and whether it is a
--- stream's.
-local function describe(options, path, stream)
+-- stream's; and what `extra` says of all routes of its kind.
+local function describe(options, path, stream, extra)
   local described = { path = path, stream = stream }
+  for name, value in pairs(extra or {}) do described[name] = value end
   for name, value in pairs(options) do described[name] = value end
   return described
 end
 
-local function add(self, file, methods, path, options, handler, stream)
+local function add(self, file, methods, path, options, handler, stream, extra)
   if handler == nil then options, handler = {}, options end
   if type(path) ~= "string" or path:sub(1, 1) ~= "/" then
     error("a route's path is a string that begins with '/', not " .. tostring(path), 3)
@@ -78,7 +79,7 @@ local function add(self, file, methods, path, options, handler, stream)
   if type(handler) ~= "function" then
     error(("route '%s': the handler must be a function, not a %s"):format(path, type(handler)), 3)
   end
-  local entry, described = entry_for(self, encode(path)), describe(options, path, stream)
+  local entry, described = entry_for(self, encode(path)), describe(options, path, stream, extra)
   for _, method in ipairs(options.methods or methods) do
     if type(method) ~= "string" or not METHODS[method:lower()] or method:upper() ~= method then
       error(("route '%s': methods are upper case names such as GET, not %s"):format(path, tostring(method)), 3)
@@ -90,16 +91,16 @@ local function add(self, file, methods, path, options, handler, stream)
   end
 end
 
--- What a script's `routes` function gets.
-function router:collector(file)
+-- What a script's `routes` function gets. `extra` (may be nil) are further members of request.options.
+function router:collector(file, extra)
   local route = {}
   for name, method in pairs(METHODS) do
     route[name] = function(_, path, options, handler)
-      add(self, file, { method }, path, options, handler, false)
+      add(self, file, { method }, path, options, handler, false, extra)
     end
   end
   function route.stream(_, path, options, handler)
-    add(self, file, { "GET" }, path, options, handler, true)
+    add(self, file, { "GET" }, path, options, handler, true, extra)
   end
   return route
 end

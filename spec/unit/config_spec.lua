@@ -52,7 +52,7 @@ after_each(process.cleanup)
 
 describe("sluice.config: defaults", function()
   local EXPECTED = {
-    ["listen"] = "127.0.0.1:8080", ["workers"] = 2, ["insecure"] = false, ["drain"] = 10,
+    ["listen"] = "127.0.0.1:8080", ["workers"] = 2, ["insecure"] = false, ["admin"] = true, ["drain"] = 10,
     ["trust_proxy"] = {}, ["channels"] = {},
     ["jwt.algorithms"] = { "HS256" }, ["jwt.leeway"] = 0,
     ["cors.origins"] = {}, ["cors.credentials"] = false,
@@ -138,6 +138,7 @@ local CASES = {
   ["workers"] = integer(1, 256),
   ["scripts"] = { good = { "scripts", "/a b/c" }, bad = { "", "a\nb", 5, {} } },
   ["insecure"] = BOOLEAN,
+  ["admin"] = BOOLEAN,
   ["drain"] = number(0, 3600),
   ["trust_proxy"] = {
     good = {

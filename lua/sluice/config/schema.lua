@@ -36,6 +36,11 @@ local schema = {
     description = "Allows to listen beyond loopback without a key: anyone may then subscribe and publish.",
   },
   {
+    key = "admin", type = "boolean", default = true,
+    description = "Whether the routes below `/_sluice/` are there: with a key for administrators' tokens, without one for clients on the "
+      .. "same machine.",
+  },
+  {
     key = "drain", type = "number", min = 0, max = 3600, unit = "s", default = 10,
     description = "Time over which streams are ended when the server stops.",
   },
