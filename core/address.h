@@ -18,6 +18,10 @@ void address_format(const struct address *a, char out[ADDRESS_TEXT_BYTES]);
 /* Reads an IPv4 or IPv6 address: no brackets, port, zone or blanks. Returns false where `text` is none; `out` is then as before. */
 bool address_parse(struct slice text, struct address *out);
 
+static inline bool address_equal(const struct address *a, const struct address *b) {
+    return memcmp(a, b, sizeof *a) == 0;
+}
+
 /* All addresses that begin with the first `bits` (0 to 128) of `base`. */
 struct address_range {
     struct address base;

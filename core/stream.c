@@ -266,8 +266,8 @@ int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, s
         rc = rc ? rc : stream_text_gap(out, requested, &joined.gap, sources, count);
         metrics_add(&w->metrics, gaps, 1);
     }
-    if (!rc && out.len > body)
-        stream_watch(s, slice_make(NULL, 0), slice_make(out.data + body, out.len - body));
+    if (!rc && out->len > body)
+        stream_watch(s, slice_make(NULL, 0), slice_make(out->data + body, out->len - body));
     if (s->chunked)
         rc = rc ? rc : stream_text_chunk(out, body);
 

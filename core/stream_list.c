@@ -51,7 +51,7 @@ static uint64_t key_of(const struct worker *w, const struct stream *s, enum stre
 static bool matches(const struct stream *s, const struct stream_query *q) {
     if (q->by_user && (!s->user || strcmp(s->user, q->user) != 0))
         return false;
-    if (q->by_address && !address_is_one_of(&s->conn->peer, &q->address, 1))
+    if (q->by_address && !address_equal(&s->conn->peer, &q->address))
         return false;
     return !q->by_channel || stream_subscription(s, slice_of(q->channel));
 }

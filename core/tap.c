@@ -81,7 +81,7 @@ void tap_leave(struct worker *w) {
 }
 
 static bool matches(const struct tap_rule *rule, uint64_t stream, const struct address *address, struct slice channel) {
-    return (!rule->by_stream || rule->stream == stream) && (!rule->by_address || address_is_one_of(address, &rule->address, 1)) &&
+    return (!rule->by_stream || rule->stream == stream) && (!rule->by_address || address_equal(address, &rule->address)) &&
            (!rule->by_channel || slice_is(channel, rule->channel));
 }
 

@@ -123,6 +123,48 @@ A limit, and what is told of it:
 
 {{fields sluice.limit_info info}}
 
+#### `sluice.admin`
+
+{{text sluice.admin}}
+
+{{methods sluice.admin}}
+
+{{fields sluice.admin_streams option of `streams`}}
+
+What it returns:
+
+{{fields sluice.admin_stream_list member}}
+
+A stream:
+
+{{fields sluice.admin_stream member}}
+
+{{fields sluice.admin_channels option of `channels`}}
+
+A channel:
+
+{{fields sluice.admin_channel member}}
+
+A load of the scripts:
+
+{{fields sluice.admin_reload member}}
+
+A tap: {{text sluice.tap}}
+
+{{methods sluice.tap}}
+
+A frame:
+
+{{fields sluice.tap_frame member}}
+
+#### `sluice.origins`
+
+{{text sluice.origins}}
+
+{{fields sluice.origins member}}
+
+{{methods sluice.origins}}
+
 #### `sluice.shared`
 
 {{text sluice.shared}}

@@ -159,8 +159,10 @@ describe("/_sluice/", function()
     it("say what is wrong with a question", function()
       for target, why in pairs({
         ["streams?limit=0"] = "limit must be", ["streams?limit=1001"] = "limit must be", ["streams?limit=x"] = "limit must be",
-        ["streams?sort=size"] = "there is no sort 'size'", ["streams?address=localhost"] = "is no IP address", ["streams?after=12"] = "is no id of a stream",
-        ["streams?after=0000000000000000&sort=age"] = "after goes with", ["channels?sort=age"] = "there is no sort", ["tap"] = "needs stream, address or channel",
+        ["streams?sort=size"] = "there is no sort 'size'", ["streams?address=localhost"] = "is no IP address",
+        ["streams?after=12"] = "is no id of a stream",
+        ["streams?after=0000000000000000&sort=age"] = "after goes with", ["channels?sort=age"] = "there is no sort",
+        ["tap"] = "needs stream, address or channel",
         ["tap?stream=zz"] = "is no id of a stream" }) do
         local status, body = get(open, "/_sluice/" .. target)
         assert.equal(400, status, target)

@@ -98,7 +98,7 @@ return {
   routes = function(route)
     route:get("/names", function()
       local found = { sluice = list(sluice), route = list(route) }
-      for _, name in ipairs({ "shared", "jwt", "json", "log" }) do found[name] = list(sluice[name]) end
+      for _, name in ipairs({ "shared", "jwt", "json", "log", "admin" }) do found[name] = list(sluice[name]) end
       return found
     end)
     route:get("/request", function(request) return readable(request, request:query("names")) end)
@@ -134,7 +134,7 @@ describe("the annotations of the script interface", function()
 
   it("name what is in sluice", function() agree("sluice", to_set(names.sluice), names_of("sluice.policy")) end)
 
-  for _, name in ipairs({ "shared", "jwt", "json", "log" }) do
+  for _, name in ipairs({ "shared", "jwt", "json", "log", "admin" }) do
     it("name what is in sluice." .. name, function() agree("sluice." .. name, to_set(names[name]), names_of("sluice." .. name)) end)
   end
 

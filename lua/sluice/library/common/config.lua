@@ -8,6 +8,7 @@
 ---@field workers? integer Threads that serve connections; default: number of cores
 ---@field scripts? string Folder of policy scripts. It replaces the default policy whole; default: the default policy
 ---@field insecure? boolean Allows to listen beyond loopback without a key: anyone may then subscribe and publish; default: false
+---@field admin? boolean Whether the routes below `/_sluice/` are there: with a key for administrators' tokens, without one for clients on the same machine; default: true
 ---@field drain? number Time over which streams are ended when the server stops; default: 10
 ---@field trust_proxy? string[] Addresses of proxies whose `X-Forwarded-For` counts, or ranges of them; default: {}
 ---@field channels? table<string, sluice.channel_rule> Rules by channel: a name, or a prefix with `*` at its end, to a table of `slow`, `messages`, `bytes` and `age`. The longest that matches a channel wins; default: {}

@@ -5,9 +5,11 @@
 ---A global in policy scripts; also `require "sluice"`. [policy.md](policy.md#phases-what-may-be-called-where) says what may be called where.
 ---@class sluice.policy
 ---@field config sluice.settings The configuration as a read-only table, nested as in the file, without secrets.
+---@field admin sluice.admin
 ---@field json sluice.json
 ---@field jwt sluice.jwt
 ---@field log sluice.log
+---@field origins sluice.origins
 ---@field shared sluice.shared
 sluice = {}
 
