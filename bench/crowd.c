@@ -75,7 +75,7 @@ static void begin_waiting(struct crowd *c) {
 /* Reads what is there, at most TURN streams, and the publisher's answer. Waits up to `timeout_ms` for something to come. */
 static int turn(struct crowd *c, int timeout_ms) {
     struct epoll_event events[TURN];
-    int n = epoll_wait(c->epoll_fd, events, TURN, timeout_ms);
+    int n = target_wait(c->target, c->epoll_fd, events, TURN, timeout_ms);
     if (n < 0 && errno != EINTR)
         return complain("epoll", -errno);
     for (int i = 0; i < n; i++) {

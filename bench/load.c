@@ -31,7 +31,8 @@ static const char USAGE[] =
     "  --subscribers N   streams of the scenes (1000)      --channels N  spread over so many channels (1)\n"
     "  --addresses N     source addresses (200)            --stuck N     further streams that never read (0)\n"
     "  --token-key KEY   each stream carries a token       --tokens N    so many different ones (1)\n"
-    "  --header FIELD    sent with each stream's request   --marked      an on_message script marks each message\n";
+    "  --header FIELD    sent with each stream's request   --marked      an on_message script marks each message\n"
+    "  --spin            never sleep, on a core of its own: no server pays for waking the generator\n";
 
 enum { BURST = 16, PACED_WINDOW = 1024, MAX_BYTES = 1 << 20, BASELINE_STREAMS = 50, SETTLE_MS = 1500, AFTERMATH_MS = 100 };
 
@@ -129,8 +130,8 @@ static int gather(const struct options *o, struct crowd *c) {
 /* --- publish only ------------------------------------------------------------------------------- */
 
 /* Keeps each connection busy until `end`, then takes the last answers. */
-static int publish_until(struct publisher *all, size_t count, int epoll_fd, uint32_t channels, size_t bytes, uint64_t end,
-                         uint32_t *messages) {
+static int publish_until(const struct target *target, struct publisher *all, size_t count, int epoll_fd, uint32_t channels, size_t bytes,
+                         uint64_t end, uint32_t *messages) {
     struct epoll_event events[64];
     size_t waiting = 0;
     int rc = 0;
@@ -140,7 +141,7 @@ static int publish_until(struct publisher *all, size_t count, int epoll_fd, uint
         rc = publisher_send(&all[i], &payload, bytes);
     }
     while (rc == 0 && waiting > 0) {
-        int n = epoll_wait(epoll_fd, events, 64, 10000);
+        int n = target_wait(target, epoll_fd, events, 64, 10000);
         if (n <= 0)
             return n == 0 ? -ETIMEDOUT : -errno;
         bool more = now_ns() < end;
@@ -178,9 +179,9 @@ static int publish_only(const struct options *o, const struct scene *scene) {
         made++;
     }
     uint64_t span = (uint64_t)(scene->value[1] * 1e9);
-    rc = rc ? rc : publish_until(all, count, epoll_fd, o->channels, bytes, now_ns() + span / 10, &messages);
+    rc = rc ? rc : publish_until(&o->target, all, count, epoll_fd, o->channels, bytes, now_ns() + span / 10, &messages);
     rc = rc ? rc : cost_begin(&cost, &o->measured);
-    rc = rc ? rc : publish_until(all, count, epoll_fd, o->channels, bytes, now_ns() + span, &messages);
+    rc = rc ? rc : publish_until(&o->target, all, count, epoll_fd, o->channels, bytes, now_ns() + span, &messages);
     rc = rc ? rc : cost_end(&cost, &o->measured);
     if (rc)
         fprintf(stderr, "load: publish: %s\n", strerror(-rc));
@@ -226,7 +227,7 @@ static int slots_run(struct slots *s, struct tally *t, const struct options *o, 
     for (; rc == 0 && open < s->count && s->begun < last; open++)
         rc = slot_open(s, o, open);
     while (rc == 0 && open > 0) {
-        int n = epoll_wait(s->epoll_fd, events, 64, 10000);
+        int n = target_wait(&o->target, s->epoll_fd, events, 64, 10000);
         if (n <= 0)
             return n == 0 ? -ETIMEDOUT : -errno;
         for (int i = 0; i < n && rc == 0; i++) {
@@ -395,13 +396,14 @@ static void raise_files(void) {
 }
 
 static void parse_options(struct options *o, int argc, char **argv) {
-    enum { PORT, PIDS, SUBSCRIBERS, CHANNELS, ADDRESSES, STUCK, TOKEN_KEY, TOKENS, HEADER, MARKED };
+    enum { PORT, PIDS, SUBSCRIBERS, CHANNELS, ADDRESSES, STUCK, TOKEN_KEY, TOKENS, HEADER, MARKED, SPIN };
     static const struct option OPTIONS[] = {
         {"port", required_argument, NULL, PORT},           {"pids", required_argument, NULL, PIDS},
         {"subscribers", required_argument, NULL, SUBSCRIBERS}, {"channels", required_argument, NULL, CHANNELS},
         {"addresses", required_argument, NULL, ADDRESSES}, {"stuck", required_argument, NULL, STUCK},
         {"token-key", required_argument, NULL, TOKEN_KEY}, {"tokens", required_argument, NULL, TOKENS},
         {"header", required_argument, NULL, HEADER},       {"marked", no_argument, NULL, MARKED},
+        {"spin", no_argument, NULL, SPIN},
         {NULL, 0, NULL, 0}};
     int option;
     while ((option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1) {
@@ -419,6 +421,7 @@ static void parse_options(struct options *o, int argc, char **argv) {
         case TOKENS: o->tokens = (size_t)number("--tokens", optarg); break;
         case HEADER: o->target.header = optarg; break;
         case MARKED: o->marked = true; break;
+        case SPIN: o->target.spin = true; break;
         default: wrong_use("unknown option", "");
         }
     }

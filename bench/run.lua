@@ -84,6 +84,9 @@ local function load_words(context, case, server, port, pids)
     "prlimit", ("--nofile=%d:%d"):format(context.files, context.files), "taskset", "-c", tostring(context.load_core),
     context.build .. "/bench/load", "--port", tostring(port), "--pids", table.concat(pids, ","),
   }
+  if context.load_core ~= context.server_core then
+    words[#words + 1] = "--spin"
+  end
   for _, list in ipairs({ case.arguments, server.arguments and server.arguments(case) or {} }) do
     for _, word in ipairs(list) do
       words[#words + 1] = tostring(word)

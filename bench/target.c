@@ -10,8 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "measure.h"
 
 enum { TOKEN_BYTES = 512, FIRST_ADDRESS = 0x7f010001 /* 127.1.0.1 */ };
 
@@ -105,6 +108,17 @@ size_t target_stream_request(const struct target *t, size_t index, uint32_t chan
         n += snprintf(out + n, TARGET_REQUEST_BYTES - (size_t)n, "Last-Event-ID: %.100s\r\n", last_id);
     n += snprintf(out + n, TARGET_REQUEST_BYTES - (size_t)n, "\r\n");
     return (size_t)n;
+}
+
+int target_wait(const struct target *t, int epoll_fd, struct epoll_event *events, int max, int timeout_ms) {
+    if (!t->spin)
+        return epoll_wait(epoll_fd, events, max, timeout_ms);
+    uint64_t end = now_ns() + (uint64_t)timeout_ms * 1000000;
+    int n;
+    do {
+        n = epoll_wait(epoll_fd, events, max, 0);
+    } while (n == 0 && now_ns() < end);
+    return n;
 }
 
 int target_send(int fd, const char *data, size_t len) {

@@ -63,6 +63,9 @@ struct subscriber_ops {
     /* `s` is owed live messages: take them with channel_owed and move `position`. Must not unlink or free any
      * subscription before it returns. */
     void (*deliver)(struct subscriber *s);
+
+    /* `s` is the next to be visited: brings what a delivery to it will touch into the cache. May be NULL. */
+    void (*prefetch)(const struct subscriber *s);
 };
 
 struct pending {

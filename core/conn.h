@@ -27,25 +27,33 @@ enum conn_timing {
 };
 
 struct conn {
+    /* what a delivery touches, close together: see conn_prefetch */
     struct io io;
     struct worker *worker;
-    struct list node;  /* the worker's open or dead connections */
-    struct list ready; /* in the worker's list of those with something to do, or alone */
+    struct outq out;
+    uint8_t state;
+
+    uint8_t timing; /* what the deadline is for, enum conn_timing */
+    bool saw_eof;   /* the client has ended its sending side */
+    bool no_more_requests;
+    bool extra;         /* over limits.connections: no stream for it */
+    uint32_t discarded; /* bytes a stream's client sent after its request */
+    struct list node;   /* the worker's open or dead connections */
+    struct list ready;  /* in the worker's list of those with something to do, or alone */
     struct wheel_timer timer;
     uint64_t deadline_ms; /* what the timer is for; it may fire earlier and look again. 0: none */
     size_t unsent;        /* what was in the queue when the deadline was set */
-    struct outq out;
     struct exchange *exchange; /* the request that is read or handled */
     struct stream *stream;
     struct buf backlog; /* bytes that came behind the request being handled */
     struct address peer; /* who has connected; once it carries a stream the client, be it behind proxies */
-    uint32_t discarded; /* bytes a stream's client sent after its request */
-    uint8_t state;
-    bool saw_eof;           /* the client has ended its sending side */
-    uint8_t timing;         /* what the deadline is for, enum conn_timing */
-    bool no_more_requests;
-    bool extra;             /* over limits.connections: no stream for it */
 };
+
+/* Brings what a send needs into the cache. */
+static inline void conn_prefetch(const struct conn *c) {
+    __builtin_prefetch(&c->io);
+    __builtin_prefetch(&c->out.sent, 1);
+}
 
 /* Takes over `fd`. Returns 0, or a negative error (the descriptor is closed). */
 int conn_open(struct worker *worker, int fd, const struct address *peer, bool extra);

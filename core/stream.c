@@ -399,7 +399,14 @@ static void deliver(struct subscriber *sub) {
     } while (write_deliveries(s, deliveries, n) && n == DELIVER_BATCH);
 }
 
-const struct subscriber_ops stream_subscriber_ops = {.deliver = deliver};
+static void prefetch(const struct subscriber *sub) {
+    const struct stream *s = (const struct stream *)sub; /* its first member */
+    __builtin_prefetch(&s->events, 1);
+    if (s->conn)
+        conn_prefetch(s->conn);
+}
+
+const struct subscriber_ops stream_subscriber_ops = {.deliver = deliver, .prefetch = prefetch};
 
 /* --- replaying ---------------------------------------------------------------------------------- */
 

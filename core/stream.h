@@ -31,34 +31,37 @@ const char *stream_end_name(enum stream_end end);
 
 struct stream {
     struct subscriber sub; /* first: deliveries come by it */
-    struct conn *conn;     /* NULL once closed */
+
+    /* what else a delivery touches, close together */
+    struct conn *conn; /* NULL once closed */
     struct worker *worker;
+    uint64_t sent_ms; /* last time something was written */
+    uint64_t events, bytes;
+    bool chunked;
+
+    bool asked_all; /* subscribed to sluice.all by name: enough to stay open */
+    bool begun;
+    bool opening;     /* send the opening block */
+    bool admin;       /* of a route below /_sluice/: its frames are not shown to taps, which it may be the reader of */
+    bool replayed;    /* came with a last event id */
+    bool waiting;     /* that handler waits for room in the queue */
+    bool all_dropped; /* as subscription.dropped, for `sluice.all` */
+    uint8_t end;      /* enum stream_end, once closed */
     struct list ended; /* in the worker's list of those to be freed */
     uint64_t id;
     struct message_id all_since; /* sluice.all: only what is later */
     uint64_t opened_ms;          /* worker's time */
-    uint64_t sent_ms;            /* last time something was written */
     uint64_t progress_ms;        /* when it was last seen that the client took something, or that nothing waited for it */
-    uint32_t acked;              /* what it had acknowledged then, modulo 2^32 */
     uint64_t expires_ms;         /* worker's time; 0: never */
     uint64_t drain_ms;           /* worker's time at which it is ended since the server leaves; 0: it stays */
     double expiry;               /* what `sluice.expired` says */
-    uint64_t events, bytes;
-    char *user; /* or NULL */
-    struct ratelimit_hold *holds; /* what limits count as open until it ends */
-    uint32_t generation; /* of the policy that opened it */
+    uint32_t acked;              /* what it had acknowledged at progress_ms, modulo 2^32 */
+    uint32_t generation;         /* of the policy that opened it */
     uint32_t sub_count;
-    bool asked_all; /* subscribed to sluice.all by name: enough to stay open */
-    bool begun;
-    bool chunked;
-    bool opening;   /* send the opening block */
-    bool admin;     /* of a route below /_sluice/: its frames are not shown to taps, which it may be the reader of */
-    bool replayed;  /* came with a last event id */
-    bool waiting;   /* that handler waits for room in the queue */
-    bool all_dropped; /* as subscription.dropped, for `sluice.all` */
-    uint8_t end;    /* enum stream_end, once closed */
-    struct exchange *exchange; /* while a handler runs */
-    void *policy_data; /* the policy's */
+    char *user;                   /* or NULL */
+    struct ratelimit_hold *holds; /* what limits count as open until it ends */
+    struct exchange *exchange;    /* while a handler runs */
+    void *policy_data;            /* the policy's */
 };
 
 extern const struct subscriber_ops stream_subscriber_ops;
