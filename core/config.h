@@ -42,6 +42,10 @@ struct config {
     bool opening;
     uint64_t drain_ms;
 
+    bool gzip;
+    int gzip_level;
+    size_t gzip_min_bytes;
+
     struct channel_rule *rules; /* longest prefix first, exact names before prefixes */
     size_t rule_count;
 

@@ -9,6 +9,7 @@
 #include "exchange.h"
 #include "server.h"
 #include "stream.h"
+#include "stream_gzip.h"
 #include "worker.h"
 
 enum {
@@ -263,7 +264,23 @@ void conn_send(struct conn *c, struct slice head, struct slice body) {
         queued(c, before);
 }
 
-bool conn_send_segments(struct conn *c, const struct segment *segments, size_t count, bool counted) {
+/* Notes that segments went out. */
+static void count_sent(struct outq *q, const struct segment *segments, size_t count) {
+    for (size_t i = 0; i < count && q->sum; i++)
+        gzip_sum_add(q->sum, &segments[i].coded->part);
+    if (count && segments[count - 1].message->id.ms)
+        q->sent = segments[count - 1].message->id;
+}
+
+/* Queues what is left of a segment of which `into` bytes were sent. */
+static bool queue_segment(struct conn *c, struct segment *segment, size_t into, bool counted) {
+    if (segment->chained && into == 0 && !stream_gzip_unchain(c->stream, segment))
+        return false;
+    struct slice rest = slice_make(segment->bytes.ptr + into, segment->bytes.len - into);
+    return outq_push(&c->out, segment->chained ? segment->coded : segment->message, rest, into > 0, counted) == 0;
+}
+
+bool conn_send_segments(struct conn *c, struct segment *segments, size_t count, bool counted) {
     size_t i = 0, into = 0;
     while (outq_empty(&c->out) && i < count) {
         struct iovec iov[CONN_IOV];
@@ -282,14 +299,12 @@ bool conn_send_segments(struct conn *c, const struct segment *segments, size_t c
         if (n < CONN_IOV || left > 0)
             break; /* the socket is full */
     }
-    if (i > 0)
-        c->out.sent = segments[i - 1].message->id;
+    count_sent(&c->out, segments, i);
     if (i == count)
         return true;
     size_t before = c->out.bytes;
     for (; i < count; i++, into = 0) {
-        struct slice rest = slice_make(segments[i].bytes.ptr + into, segments[i].bytes.len - into);
-        if (outq_push(&c->out, segments[i].message, rest, into > 0, counted) != 0) {
+        if (!queue_segment(c, &segments[i], into, counted)) {
             conn_close(c);
             return false;
         }

@@ -70,12 +70,15 @@ void conn_free(struct conn *c);
 /* Sends bytes, or queues what the socket does not take. Copies them. On failure the connection is closed. */
 void conn_send(struct conn *c, struct slice head, struct slice body);
 
-/* Sends segments that hold `count` messages' bytes; what the socket does not take is queued by reference. `counted` as in outq_push. Returns false where the connection was closed. */
 struct segment {
     struct message *message;
-    struct slice bytes;
+    struct slice bytes;    /* of the message, or of `coded` */
+    struct message *coded; /* of a gzip stream: the private segment that goes out in its place */
+    bool chained;          /* which cannot wait: see stream_gzip_unchain */
 };
-bool conn_send_segments(struct conn *c, const struct segment *segments, size_t count, bool counted);
+
+/* Sends segments that hold `count` messages' bytes; what the socket does not take is queued by reference. `counted` as in outq_push. Returns false where the connection was closed. */
+bool conn_send_segments(struct conn *c, struct segment *segments, size_t count, bool counted);
 
 /* Nothing more will be written: closes when the queue is empty, gracefully. */
 void conn_finish(struct conn *c);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "conn.h"
+#include "http_text.h"
 #include "ratelimit.h"
 #include "server.h"
 #include "stream.h"
@@ -74,11 +75,59 @@ bool exchange_field_reserved(struct slice name) {
     return false;
 }
 
+static bool list_holds(struct slice list, struct slice wanted) {
+    struct slice element;
+    while (http_list_next(&list, ',', &element)) {
+        if (slice_equal_nocase(element, wanted))
+            return true;
+    }
+    return false;
+}
+
+/* Finds the value of a field that was added; false where there is none. */
+static bool find_field(const struct exchange *x, struct slice name, struct slice *value) {
+    struct slice rest = buf_slice(&x->fields);
+    while (rest.len) {
+        size_t len = (size_t)((const char *)memchr(rest.ptr, '\r', rest.len) - rest.ptr);
+        if (len > name.len && rest.ptr[name.len] == ':' && slice_equal_nocase(slice_make(rest.ptr, name.len), name)) {
+            *value = http_trim(slice_make(rest.ptr + name.len + 1, len - name.len - 1));
+            return true;
+        }
+        rest = slice_make(rest.ptr + len + 2, rest.len - len - 2);
+    }
+    return false;
+}
+
+/* Adds to the list that a field has as its value, which lies in x->fields, what it does not hold yet. */
+static int extend_field(struct exchange *x, struct slice value, struct slice more) {
+    struct buf fields = {0};
+    struct slice element;
+    const char *end = value.ptr + value.len;
+    int rc = buf_append(&fields, x->fields.data, (size_t)(end - x->fields.data));
+    while (http_list_next(&more, ',', &element)) {
+        if (element.len == 0 || list_holds(value, element))
+            continue;
+        rc = rc ? rc : buf_append(&fields, ", ", 2);
+        rc = rc ? rc : buf_append_slice(&fields, element);
+    }
+    rc = rc ? rc : buf_append(&fields, end, (size_t)(x->fields.data + x->fields.len - end));
+    if (rc) {
+        buf_deinit(&fields);
+        return rc;
+    }
+    buf_deinit(&x->fields);
+    x->fields = fields;
+    return 0;
+}
+
 int exchange_add_field(struct exchange *x, struct slice name, struct slice value) {
     if (x->answered)
         return -EALREADY;
     if (exchange_field_reserved(name))
         return -EINVAL;
+    struct slice present;
+    if (slice_equal_nocase(name, slice_of("Vary")) && http_field_value_valid(value) && find_field(x, name, &present))
+        return extend_field(x, present, value);
     return http_response_field(&x->fields, name, value);
 }
 

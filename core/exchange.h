@@ -39,7 +39,7 @@ struct exchange *exchange_new(struct worker *worker, struct conn *conn);
 /* Gives it back. */
 void exchange_free(struct exchange *x);
 
-/* Adds a field to the answer, whatever it will be. Returns 0, -EINVAL for a name or value that is not valid or a field that the server itself writes (framing, Date), -EALREADY where the
+/* Adds a field to the answer, whatever it will be. What Vary names is gathered in one field. Returns 0, -EINVAL for a name or value that is not valid or a field that the server itself writes (framing, Date), -EALREADY where the
  * head has gone out, or -ENOMEM. */
 int exchange_add_field(struct exchange *x, struct slice name, struct slice value);
 

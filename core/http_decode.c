@@ -119,18 +119,31 @@ int http_accept_quality(struct slice accept, const char *type, const char *subty
     return quality;
 }
 
-int http_encoding_quality(struct slice accept_encoding, const char *coding) {
+/* What an Accept-Encoding value says about a coding by its name and by "*"; -1 where it says nothing. */
+static void encoding_weights(struct slice accept_encoding, const char *coding, int *own, int *any) {
     struct slice entry;
-    int weight, own = -1, any = -1;
+    int weight;
+    *own = *any = -1;
     while (next_weighted(&accept_encoding, &entry, &weight)) {
         if (slice_equal_nocase(entry, slice_of(coding)))
-            own = weight > own ? weight : own;
+            *own = weight > *own ? weight : *own;
         else if (slice_is(entry, "*"))
-            any = weight > any ? weight : any;
+            *any = weight > *any ? weight : *any;
     }
+}
+
+int http_encoding_quality(struct slice accept_encoding, const char *coding) {
+    int own, any;
+    encoding_weights(accept_encoding, coding, &own, &any);
     if (own >= 0)
         return own;
     if (any >= 0)
         return any;
     return strcmp(coding, "identity") == 0 ? 1000 : 0;
+}
+
+bool http_encoding_preferred(struct slice accept_encoding, const char *coding) {
+    int plain, any, quality = http_encoding_quality(accept_encoding, coding);
+    encoding_weights(accept_encoding, "identity", &plain, &any);
+    return quality > 0 && quality >= plain;
 }

@@ -114,4 +114,8 @@ int http_accept_quality(struct slice accept, const char *type, const char *subty
  * else "*"; else 0, and 1000 for "identity". */
 int http_encoding_quality(struct slice accept_encoding, const char *coding);
 
+/* True where an Accept-Encoding value allows `coding`, and does not say that it likes the plain text better. An "identity" that is not
+ * named is only the last resort. */
+bool http_encoding_preferred(struct slice accept_encoding, const char *coding);
+
 #endif

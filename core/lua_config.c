@@ -171,6 +171,9 @@ void lua_config_read(lua_State *L, int index, struct config **out) {
     c->admin = boolean(L, index, "admin");
     c->log_access = boolean(L, index, "log.access");
     c->log_frames = boolean(L, index, "log.frames");
+    c->gzip = boolean(L, index, "compression.gzip");
+    c->gzip_level = (int)number(L, index, "compression.level");
+    c->gzip_min_bytes = size(L, index, "compression.min_bytes");
     jwt(L, index, c);
     rules(L, index, c);
     proxies(L, index, c);

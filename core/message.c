@@ -108,6 +108,7 @@ static struct message *allocate(size_t bytes) {
         return NULL;
     memset(m, 0, sizeof *m);
     atomic_init(&m->refs, 1);
+    atomic_init(&m->whole, NULL);
     list_init(&m->log_node);
     m->size = (uint32_t)(sizeof *m + bytes);
     return m;
@@ -211,6 +212,8 @@ struct message *message_retain(struct message *m) {
 
 void message_release(struct message *m) {
     /* Not a release and a fence: the thread sanitizer does not see fences. */
-    if (atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) == 1)
-        free(m);
+    if (atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) > 1)
+        return;
+    free(message_whole(m)); /* nobody else holds it, and it has none of its own */
+    free(m);
 }

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "buf.h"
+#include "gzip.h"
 #include "list.h"
 
 /* An id of the log: `<unix ms>-<n>`, ordered by both. */
@@ -58,6 +59,10 @@ struct message {
     struct message_id id;
     uint64_t channel_hash; /* set by the hub */
     uint64_t published_ns; /* set by the hub: monotonic time, for the lag of deliveries */
+
+    /* The same in gzip, a private segment: NULL until somebody needs it. See chain.h. */
+    _Atomic(struct message *) whole;
+    struct gzip_part part; /* of a private segment in gzip: what its text adds to a stream's sum */
 
     /* guarded by the hub's lock: the history that keeps it */
     struct list log_node;
@@ -105,6 +110,11 @@ static inline struct slice message_event(const struct message *m) {
 /* Its data lines as framed; sse_read_data gives the data. */
 static inline struct slice message_lines(const struct message *m) {
     return slice_make(m->bytes + m->lines_at, m->lines_len);
+}
+
+/* The self-contained form in gzip, which belongs to the message; NULL where nobody has needed it yet. */
+static inline struct message *message_whole(const struct message *m) {
+    return atomic_load_explicit(&m->whole, memory_order_acquire);
 }
 
 /* What is written to a stream. */

@@ -26,10 +26,13 @@
     X(slow_disconnected, "slowConsumersDisconnected") \
     X(slow_dropped, "slowConsumerDrops")             \
     X(stale_disconnected, "staleDisconnected")       \
-    X(messages_skipped, "messagesSkipped")
+    X(messages_skipped, "messagesSkipped")            \
+    X(gzip_forms, "gzipForms")                       \
+    X(gzip_links, "gzipLinks")
 
 #define METRICS_GAUGES(X)                  \
     X(streams_open, "activeConnections")   \
+    X(streams_gzip, "gzipConnections")     \
     X(connections_open, "openConnections") \
     X(queue_bytes, "queueBytes")
 

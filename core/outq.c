@@ -10,7 +10,7 @@ int outq_push(struct outq *q, struct message *m, struct slice bytes, bool begun,
         return -ENOMEM;
     *node = (struct outq_node){
         .message = message_retain(m),
-        .at = (uint32_t)(bytes.ptr - m->bytes),
+        .at = bytes.ptr,
         .len = (uint32_t)bytes.len,
         .begun = begun,
         .counted = counted,
@@ -30,7 +30,7 @@ int outq_push(struct outq *q, struct message *m, struct slice bytes, bool begun,
 int outq_iov(const struct outq *q, struct iovec *iov, int max) {
     int n = 0;
     for (const struct outq_node *node = q->head; node && n < max; node = node->next)
-        iov[n++] = (struct iovec){node->message->bytes + node->at, node->len};
+        iov[n++] = (struct iovec){(void *)(uintptr_t)node->at, node->len};
     return n;
 }
 
@@ -57,11 +57,22 @@ static bool has_id(const struct outq_node *node) {
     return node->message && node->message->id.ms != 0;
 }
 
+/* A message is counted as its whole form, which is what was queued of it. */
+static void add_to_sum(struct gzip_sum *sum, const struct message *m) {
+    const struct message *whole = message_whole(m);
+    gzip_sum_add(sum, whole ? &whole->part : &m->part);
+}
+
+void outq_sum_waiting(const struct outq *q, struct gzip_sum *sum) {
+    for (const struct outq_node *node = q->head; node; node = node->next)
+        add_to_sum(sum, node->message);
+}
+
 void outq_advance(struct outq *q, size_t count) {
     while (count && q->head) {
         struct outq_node *node = q->head;
         if (count < node->len) {
-            node->at += (uint32_t)count;
+            node->at += count;
             node->len -= (uint32_t)count;
             node->begun = true;
             if (q->gap == node)
@@ -74,6 +85,8 @@ void outq_advance(struct outq *q, size_t count) {
         count -= node->len;
         if (has_id(node))
             q->sent = node->message->id;
+        if (q->sum)
+            add_to_sum(q->sum, node->message);
         remove_after(q, NULL);
     }
 }
@@ -102,7 +115,8 @@ static void unwrite_gap(struct outq *q) {
     message_release(gap->message);
     q->bytes -= gap->len;
     gap->message = NULL;
-    gap->at = gap->len = 0;
+    gap->at = NULL;
+    gap->len = 0;
 }
 
 struct message *outq_drop_oldest(struct outq *q, bool (*may)(const struct message *m, const void *context), const void *context) {
@@ -139,10 +153,9 @@ bool outq_after_gap(const struct outq *q, struct message_id *id) {
     return false;
 }
 
-void outq_write_gap(struct outq *q, struct message *m) {
-    struct slice bytes = message_wire(m, false);
+void outq_write_gap(struct outq *q, struct message *m, struct slice bytes) {
     q->gap->message = message_retain(m);
-    q->gap->at = (uint32_t)(bytes.ptr - m->bytes);
+    q->gap->at = bytes.ptr;
     q->gap->len = (uint32_t)bytes.len;
     q->bytes += bytes.len;
 }

@@ -11,7 +11,8 @@
 struct outq_node {
     struct outq_node *next;
     struct message *message; /* the node's reference; NULL: a gap that is not written out yet */
-    uint32_t at, len;        /* what is left of the message's bytes to send */
+    const char *at;          /* what is left to send of the message's bytes, or of its whole form's */
+    uint32_t len;
     bool begun;              /* some of it was sent: it cannot be dropped */
     bool counted;            /* counts to the queue's limit (a replay does not, nor does what a handler sends) */
     bool own;                /* a private segment, never dropped */
@@ -23,6 +24,7 @@ struct outq {
     struct message_id sent; /* the newest id that went out, be it through the queue or past it */
     size_t bytes;           /* all that waits */
     size_t counted;         /* of those that count */
+    struct gzip_sum *sum;   /* of a gzip stream: over all that went out whole, be it through the queue or past it. Or NULL */
 };
 
 static inline bool outq_empty(const struct outq *q) {
@@ -34,7 +36,7 @@ static inline size_t outq_waiting(const struct outq *q) {
     return q->counted - (q->head && q->head->begun && q->head->counted ? q->head->len : 0);
 }
 
-/* Appends `bytes`, which lie inside `m`, and takes a reference of its own. `begun`: what lies before was sent already. Returns 0 or -ENOMEM. */
+/* Appends `bytes`, which lie inside `m` or its whole form, and takes a reference of its own. `begun`: what lies before was sent already. Returns 0 or -ENOMEM. */
 int outq_push(struct outq *q, struct message *m, struct slice bytes, bool begun, bool counted);
 
 /* Fills up to `max` entries for writev; returns how many. A gap must have been written before. */
@@ -42,6 +44,9 @@ int outq_iov(const struct outq *q, struct iovec *iov, int max);
 
 /* Removes the first `count` bytes, which were sent. */
 void outq_advance(struct outq *q, size_t count);
+
+/* Adds all that waits, as if it had been sent. */
+void outq_sum_waiting(const struct outq *q, struct gzip_sum *sum);
 
 /* Drops everything. */
 void outq_clear(struct outq *q);
@@ -61,8 +66,8 @@ struct message_id outq_before_gap(const struct outq *q);
 /* The id of the first message behind the gap; false where none follows. */
 bool outq_after_gap(const struct outq *q, struct message_id *id);
 
-/* Gives the gap its words: a private segment, of which it takes a reference. */
-void outq_write_gap(struct outq *q, struct message *m);
+/* Gives the gap its words: `bytes` of a private segment, of which it takes a reference. */
+void outq_write_gap(struct outq *q, struct message *m, struct slice bytes);
 
 /* Drops the waiting messages of the same channel and event type as `m` that were not begun. Returns how many. */
 size_t outq_conflate(struct outq *q, const struct message *m);

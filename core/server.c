@@ -11,9 +11,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "chain.h"
 #include "listener.h"
 #include "reload.h"
 #include "status.h"
+#include "stream_gzip.h"
 #include "watcher.h"
 
 enum {
@@ -264,6 +266,15 @@ static void options_free(struct server_options *options) {
 }
 
 /* The keys that tokens are verified with. */
+/* The shared compression, where it is on. A chain that was silent for so long that all its streams had a comment of their own begins anew. */
+static bool make_chains(struct server *s) {
+    const struct config *config = s->config;
+    uint64_t idle_ms = config->heartbeat_ms ? config->heartbeat_ms * STREAM_GZIP_COMMENT : CHAIN_AGE_MS;
+    if (config->gzip)
+        s->chains = chains_new(config->gzip_level, config->gzip_min_bytes, idle_ms);
+    return s->chains || !config->gzip;
+}
+
 static bool make_keys(struct server *s, char error[SERVER_ERROR_BYTES]) {
     const struct config *c = s->config;
     if (!c->has_key)
@@ -310,7 +321,7 @@ static struct server *make(struct server_options *options, char error[SERVER_ERR
     s->shared = shared_dict_new(SHARED_BYTES);
     s->limits = ratelimit_new(LIMIT_KEYS);
     s->workers = calloc(s->config->workers, sizeof *s->workers);
-    if (!s->hub || !s->shared || !s->limits || !s->workers || !make_keys(s, error))
+    if (!s->hub || !s->shared || !s->limits || !s->workers || !make_chains(s) || !make_keys(s, error))
         goto fail;
     return s;
 
@@ -517,6 +528,7 @@ void server_free(struct server *s) {
     reload_deinit(s);
     shared_dict_free(s->shared);
     ratelimit_free(s->limits);
+    chains_free(s->chains);
     token_keys_free(s->keys);
     snapshot_source_deinit(&s->source);
     config_free(s->config);

@@ -18,6 +18,7 @@
 #include "worker.h"
 
 struct attempt;
+struct chains;
 struct watcher;
 
 enum {
@@ -44,6 +45,7 @@ struct server {
     struct hub *hub;
     struct shared_dict *shared;
     struct ratelimit *limits;
+    struct chains *chains;   /* NULL: compression is off */
     struct token_keys *keys; /* of jwt.key; NULL: none is configured. Shared by all workers */
     const struct policy_ops *ops;
     void *policy_context;

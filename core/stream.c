@@ -10,6 +10,7 @@
 #include "peer.h"
 #include "server.h"
 #include "sse.h"
+#include "stream_gzip.h"
 #include "stream_slow.h"
 #include "stream_text.h"
 #include "stream_watch.h"
@@ -113,6 +114,7 @@ void stream_free(struct stream *s) {
 void stream_detach(struct stream *s) {
     s->sub.state = SUBSCRIBER_CLOSED;
     if (s->conn) {
+        stream_gzip_end(s);
         s->conn->stream = NULL;
         s->conn = NULL;
     }
@@ -165,6 +167,7 @@ int stream_subscribe(struct stream *s, struct slice name, struct filter *filter)
     *at = sub;
     s->sub_count++;
     ch->holds++;
+    stream_gzip_rekey(s);
     return 0;
 
 fail:
@@ -193,6 +196,7 @@ bool stream_unsubscribe(struct stream *s, struct slice name) {
     registry_close_unused(&w->registry, sub->channel);
     filter_release(sub->filter);
     free(sub);
+    stream_gzip_rekey(s);
     return true;
 }
 
@@ -258,7 +262,8 @@ int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, s
     s->replayed = start.kind == HUB_AFTER || start.kind == HUB_NONSENSE;
 
     struct buf *out = worker_head(w);
-    int rc = stream_text_head(s, x, out);
+    int rc = stream_gzip_negotiate(s, x);
+    rc = rc ? rc : stream_text_head(s, x, out);
     size_t body = out->len;
     if (s->opening)
         rc = rc ? rc : stream_text_opening(s, out, joined.opening);
@@ -268,7 +273,7 @@ int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, s
     }
     if (!rc && out->len > body)
         stream_watch(s, slice_make(NULL, 0), slice_make(out->data + body, out->len - body));
-    if (s->chunked)
+    if (s->chunked && !s->gzip)
         rc = rc ? rc : stream_text_chunk(out, body);
 
     x->answered = true;
@@ -282,6 +287,8 @@ int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, s
     c->out.sent = joined.gap.found ? joined.gap.id : joined.opening;
     if (rc)
         stream_close(s, STREAM_NO_MEMORY);
+    else if (s->gzip)
+        stream_gzip_send(s, slice_make(out->data, body), slice_make(out->data + body, out->len - body));
     else
         conn_send(c, buf_slice(out), slice_make(NULL, 0));
     if (!s->conn)
@@ -304,6 +311,7 @@ struct delivery {
     struct message *message;
     struct subscription *subscription;
     bool replayed;
+    bool edited; /* for this stream alone */
 };
 
 /* What this stream gets of a message: itself (a new reference), an edited one, or NULL. */
@@ -326,10 +334,15 @@ static bool write_plain(struct stream *s, const struct delivery *deliveries, siz
     struct segment segments[DELIVER_BATCH];
     size_t bytes = 0;
     for (size_t i = 0; i < n; i++) {
-        segments[i] = (struct segment){deliveries[i].message, message_wire(deliveries[i].message, s->chunked)};
-        bytes += segments[i].bytes.len;
+        segments[i] = (struct segment){deliveries[i].message, message_wire(deliveries[i].message, s->chunked), NULL, false};
         stream_watch_message(s, deliveries[i].message);
     }
+    if (s->gzip && !stream_gzip_code(s, segments, n, !deliveries[0].replayed && !deliveries[0].edited)) {
+        stream_close(s, STREAM_NO_MEMORY);
+        return false;
+    }
+    for (size_t i = 0; i < n; i++)
+        bytes += segments[i].bytes.len;
     s->events += n;
     s->bytes += bytes;
     metrics_add(&s->worker->metrics, messages_sent, n);
@@ -343,9 +356,8 @@ static bool write_each(struct stream *s, const struct delivery *deliveries, size
         struct message *m = pick(s, &deliveries[i]);
         if (!m)
             continue;
-        struct delivery one = {m, deliveries[i].subscription, deliveries[i].replayed};
-        bool room = s->conn && (one.replayed || outq_empty(&s->conn->out) ||
-                                stream_make_room(s, m, message_wire(m, s->chunked).len));
+        struct delivery one = {m, deliveries[i].subscription, deliveries[i].replayed, m != deliveries[i].message};
+        bool room = s->conn && (one.replayed || outq_empty(&s->conn->out) || stream_make_room(s, m));
         if (room)
             write_plain(s, &one, 1);
         message_release(m);
@@ -394,7 +406,7 @@ static void deliver(struct subscriber *sub) {
         if (n == 0 || n == CHANNEL_NO_MEMORY)
             return;
         for (size_t i = 0; i < n; i++)
-            deliveries[i] = (struct delivery){owed[i].message, owed[i].subscription, false};
+            deliveries[i] = (struct delivery){owed[i].message, owed[i].subscription, false, false};
         sub->position = owed[n - 1].message->id;
     } while (write_deliveries(s, deliveries, n) && n == DELIVER_BATCH);
 }
@@ -419,20 +431,29 @@ static struct subscription *subscription_at(const struct stream *s, unsigned sou
     return sub;
 }
 
+/* Sends text of the stream's own, which it may change. On failure the connection is closed, and for want of memory the stream with its reason. */
+static void send_text(struct stream *s, struct buf *text) {
+    stream_watch(s, slice_make(NULL, 0), buf_slice(text));
+    if (s->gzip) {
+        stream_gzip_send(s, slice_make(NULL, 0), buf_slice(text));
+        return;
+    }
+    if (s->chunked && stream_text_chunk(text, 0) != 0)
+        stream_close(s, STREAM_NO_MEMORY);
+    else
+        conn_send(s->conn, buf_slice(text), slice_make(NULL, 0));
+}
+
 /* Says a gap that came up while the replay was under way. */
 static bool send_gap(struct stream *s, const struct hub_gap *gap, struct message_id at, const struct hub_source *sources, size_t count) {
     struct buf out = {0};
     char requested[MESSAGE_ID_BYTES];
     size_t len = message_id_format(requested, at);
     metrics_add(&s->worker->metrics, gaps, 1);
-    int rc = stream_text_gap(&out, slice_make(requested, len), gap, sources, count);
-    stream_watch(s, slice_make(NULL, 0), buf_slice(&out));
-    if (s->chunked)
-        rc = rc ? rc : stream_text_chunk(&out, 0);
-    if (rc)
+    if (stream_text_gap(&out, slice_make(requested, len), gap, sources, count) != 0)
         stream_close(s, STREAM_NO_MEMORY);
     else
-        conn_send(s->conn, buf_slice(&out), slice_make(NULL, 0));
+        send_text(s, &out);
     buf_deinit(&out);
     return s->conn != NULL;
 }
@@ -457,7 +478,7 @@ static bool replay_batch(struct stream *s) {
     if (live)
         s->sub.state = SUBSCRIBER_LIVE;
     for (size_t i = 0; i < n; i++)
-        deliveries[i] = (struct delivery){messages[i], subscription_at(s, from[i]), true};
+        deliveries[i] = (struct delivery){messages[i], subscription_at(s, from[i]), true, false};
     if ((!gap.found || send_gap(s, &gap, was, sources, count)) && n > 0) {
         metrics_add(&w->metrics, replayed, n);
         write_deliveries(s, deliveries, n);
@@ -487,12 +508,9 @@ void stream_rewind(struct stream *s) {
 /* --- what handlers send ------------------------------------------------------------------------- */
 
 static int send_own(struct stream *s, struct buf *frame) {
-    stream_watch(s, slice_make(NULL, 0), buf_slice(frame));
-    if (s->chunked && stream_text_chunk(frame, 0) != 0)
-        return -ENOMEM;
     s->bytes += frame->len;
     s->sent_ms = worker_now(s->worker);
-    conn_send(s->conn, buf_slice(frame), slice_make(NULL, 0));
+    send_text(s, frame);
     return s->conn ? 0 : -EPIPE;
 }
 
@@ -550,7 +568,9 @@ void stream_close(struct stream *s, enum stream_end end) {
     }
     if (outq_gap_unwritten(&c->out) && !stream_write_gap(s))
         return;
-    if (s->chunked)
+    if (s->gzip)
+        stream_gzip_finish(s);
+    if (s->conn && s->chunked)
         conn_send(c, slice_make(LAST, sizeof LAST - 1), slice_make(NULL, 0));
     if (!s->conn)
         return;
@@ -599,7 +619,8 @@ void stream_on_timer(struct stream *s, uint64_t now_ms) {
         stream_check_progress(s, now_ms);
     if (s->conn && heartbeat && now_ms >= s->sent_ms + heartbeat) {
         struct buf frame = {0};
-        if (outq_empty(&s->conn->out) && buf_append_slice(&frame, HEARTBEAT) == 0)
+        bool due = outq_empty(&s->conn->out) && !(s->gzip && stream_gzip_beat(s));
+        if (s->conn && due && buf_append_slice(&frame, HEARTBEAT) == 0)
             send_own(s, &frame);
         s->sent_ms = now_ms;
         buf_deinit(&frame);

@@ -38,6 +38,7 @@ struct stream {
     uint64_t sent_ms; /* last time something was written */
     uint64_t events, bytes;
     bool chunked;
+    bool gzip; /* see stream_gzip.h */
 
     bool asked_all; /* subscribed to sluice.all by name: enough to stay open */
     bool begun;

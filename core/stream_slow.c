@@ -5,6 +5,7 @@
 
 #include "conn.h"
 #include "stream.h"
+#include "stream_gzip.h"
 #include "stream_text.h"
 #include "stream_watch.h"
 #include "worker.h"
@@ -52,8 +53,13 @@ static bool drop_oldest(struct stream *s) {
     return true;
 }
 
-bool stream_make_room(struct stream *s, const struct message *m, size_t len) {
+bool stream_make_room(struct stream *s, struct message *m) {
     struct worker *w = s->worker;
+    size_t len = s->gzip ? stream_gzip_length(s, m) : message_wire(m, s->chunked).len;
+    if (len == 0) {
+        stream_close(s, STREAM_NO_MEMORY);
+        return false;
+    }
     struct outq *q = &s->conn->out;
     size_t limit = w->config->queue_bytes;
     enum slow_rule rule = rule_of(w->config, m);
@@ -90,17 +96,19 @@ bool stream_write_gap(struct stream *s) {
         rc = stream_text_gap(&out, slice_make(requested, message_id_format(requested, before)), &gap, sources, count);
     }
     stream_watch(s, slice_make(NULL, 0), buf_slice(&out));
-    if (s->chunked)
-        rc = rc ? rc : stream_text_chunk(&out, 0);
-    struct message *m = rc ? NULL : message_new_private(buf_slice(&out), false);
+    struct message *m = NULL;
+    if (rc == 0)
+        m = s->gzip ? stream_gzip_own(s, slice_make(NULL, 0), buf_slice(&out)) : message_new_private(buf_slice(&out), s->chunked);
     buf_deinit(&out);
     if (!m) {
         stream_close(s, STREAM_NO_MEMORY);
         return false;
     }
     m->id = gap.id;
-    outq_write_gap(q, m);
-    metrics_add(&s->worker->metrics, queue_bytes, m->frame_len);
+    /* stream_gzip_own has framed it for this connection; a plain one holds both. */
+    struct slice bytes = message_wire(m, s->chunked && !s->gzip);
+    outq_write_gap(q, m, bytes);
+    metrics_add(&s->worker->metrics, queue_bytes, bytes.len);
     message_release(m);
     return true;
 }

@@ -10,7 +10,7 @@
 struct message;
 struct stream;
 
-/* Makes room for `len` bytes of `m` in a queue that is not empty, by the channel's rule. Returns false where the stream was closed instead. */
-bool stream_make_room(struct stream *s, const struct message *m, size_t len);
+/* Makes room for `m` in a queue that is not empty, by the channel's rule. Returns false where the stream was closed instead. */
+bool stream_make_room(struct stream *s, struct message *m);
 
 #endif

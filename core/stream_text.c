@@ -64,6 +64,8 @@ int stream_text_head(const struct stream *s, const struct exchange *x, struct bu
     rc = rc ? rc : http_response_field_text(out, "Cache-Control", "no-cache, no-transform");
     rc = rc ? rc : http_response_field_text(out, "X-Accel-Buffering", "no");
     rc = rc ? rc : http_response_field_text(out, "Connection", "close");
+    if (s->gzip)
+        rc = rc ? rc : http_response_field_text(out, "Content-Encoding", "gzip");
     if (s->chunked)
         rc = rc ? rc : http_response_field_text(out, "Transfer-Encoding", "chunked");
     rc = rc ? rc : buf_append_slice(out, buf_slice(&x->fields));

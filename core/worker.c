@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "chain.h"
 #include "conn.h"
 #include "exchange.h"
 #include "hash.h"
@@ -402,6 +403,7 @@ void worker_join(struct worker *w) {
         w->pool_count = WORKER_POOL; /* full: it is freed for good */
         exchange_free(x);
     }
+    coder_free(w->coder);
     free(w->sources);
     buf_deinit(&w->head);
     free(w->inbox.items);

@@ -15,8 +15,9 @@
 #include "registry.h"
 #include "wheel.h"
 
-struct server;
+struct coder;
 struct conn;
+struct server;
 struct exchange;
 
 enum { WORKER_SCRATCH = 64 * 1024, WORKER_POOL = 64 };
@@ -60,6 +61,7 @@ struct worker {
 
     const struct policy_ops *ops;
     struct policy *policy;
+    struct coder *coder; /* made with the first stream in gzip */
 
     struct hub_source *sources; /* scratch for stream */
     size_t sources_cap;

@@ -166,4 +166,34 @@ TEST(accept_encoding_gives_each_coding_its_quality) {
     }
 }
 
+TEST(a_coding_is_preferred_unless_the_plain_text_is_named_and_liked_better) {
+    static const struct {
+        const char *accept_encoding;
+        bool gzip;
+    } cases[] = {
+        {"", false},
+        {"gzip", true},
+        {"GZIP", true},
+        {"*", true},
+        {"identity", false},
+        {"br, deflate", false},
+        {"gzip, deflate, br", true},
+        {"gzip;q=0", false},
+        {"gzip;q=0.001", true},
+        {"*;q=0", false},
+        {"gzip;q=0, *", false},
+        {"identity, gzip", true},
+        {"identity;q=0.5, gzip;q=0.5", true},
+        {"identity;q=0.5, gzip;q=0.4", false},
+        {"identity, gzip;q=0.9", false},
+        {"identity;q=0, gzip;q=0.1", true},
+        {"identity;q=0", false},
+        {"gzip;q=0.5", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        CHECK_NOTE("%s", cases[i].accept_encoding);
+        CHECK_EQ_INT(http_encoding_preferred(slice_of(cases[i].accept_encoding), "gzip"), cases[i].gzip);
+    }
+}
+
 CHECK_MAIN()

@@ -245,7 +245,7 @@ TEST(a_gap_gets_its_words_when_it_is_due_and_loses_them_when_it_grows) {
     CHECK_EQ_INT(drop(&q, NULL), 1);
     CHECK_EQ_INT(q.bytes, 4 * len);
     struct message *words = message_new_private(slice_of("event: gap\n\n"), true);
-    outq_write_gap(&q, words);
+    outq_write_gap(&q, words, message_wire(words, false));
     CHECK(!outq_gap_unwritten(&q));
     CHECK(q.bytes > 4 * len);
     CHECK_EQ_INT(q.counted, 4 * len);
@@ -255,7 +255,7 @@ TEST(a_gap_gets_its_words_when_it_is_due_and_loses_them_when_it_grows) {
     CHECK(outq_gap_unwritten(&q));
     CHECK_EQ_INT(refs_of(words), 1);
     check_sums(&q);
-    outq_write_gap(&q, words);
+    outq_write_gap(&q, words, message_wire(words, false));
     struct iovec iov[2];
     CHECK_EQ_INT(outq_iov(&q, iov, 2), 2);
     CHECK_EQ_MEM((char *)iov[0].iov_base, iov[0].iov_len, message_wire(words, false).ptr,
@@ -267,7 +267,7 @@ TEST(a_gap_gets_its_words_when_it_is_due_and_loses_them_when_it_grows) {
     check_sums(&q);
     outq_advance(&q, message_wire(words, false).len - 3);
     CHECK_EQ_STR(numbers(&q), "? 4 5");
-    outq_write_gap(&q, words);
+    outq_write_gap(&q, words, message_wire(words, false));
     outq_advance(&q, message_wire(words, false).len); /* whole in one go */
     CHECK(q.gap == NULL);
     CHECK_EQ_STR(numbers(&q), "4 5");

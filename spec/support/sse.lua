@@ -2,6 +2,7 @@
 -- An event stream client in plain Lua, written from the HTML standard (9.2.6) and RFC 9112 (7.1) alone: it shares nothing with the
 -- server's own parser, so that the two check each other. Many streams at once are read through one socket.select.
 local http = require("spec.support.http")
+local process = require("spec.support.process")
 local socket = require("socket")
 local tcp = require("spec.support.tcp")
 
@@ -155,8 +156,9 @@ Stream.__index = Stream
 
 -- Opens a stream: connects and sends the request; nothing is read yet. Options: `last_event_id` (sent as the header), `headers`, `version`, `method`,
 -- `body`, `receive_buffer`. The stream has, as they come: `status`, `headers`, `head`, `body` (all bytes after the head, chunk framing
--- removed; of a refusal the answer), `events`, `comments`, `retry`, `last_event_id`, and at the end `ended` = "chunk" (proper last chunk), "length" (a
--- sized answer is complete), "closed" (connection closed) or "error" (with `failure`).
+-- and gzip removed; of a refusal the answer), `coded` (list of the bytes before gzip was removed), `events`, `comments`, `retry`,
+-- `last_event_id`, and at the end `ended` = "chunk" (proper last chunk), "length" (a sized answer is complete), "closed" (connection
+-- closed) or "error" (with `failure`).
 function sse.open(port, target, options)
   options = options or {}
   local self = setmetatable({ target = target, parser = sse.parser(options.last_event_id), parts = {}, seen = 0 }, Stream)
@@ -196,6 +198,14 @@ function Stream:take(bytes)
       return self:finish("error", message)
     end
   end
+  if self.gunzip and payload ~= "" then
+    local message
+    self.coded[#self.coded + 1] = payload
+    payload, message = self.gunzip:feed(payload)
+    if not payload then
+      return self:finish("error", message)
+    end
+  end
   self.parts[#self.parts + 1] = payload
   self.received = (self.received or 0) + #payload
   if self.is_event_stream then
@@ -227,6 +237,9 @@ function Stream:poll()
       self.head, self.status, self.headers, self.fields = text, head.status, head.headers, head.fields
       self.is_event_stream = (head.headers["content-type"] or ""):find("^text/event%-stream") ~= nil
       self.decoder = head.headers["transfer-encoding"] and sse.chunked() or nil
+      if head.headers["content-encoding"] == "gzip" then
+        self.gunzip, self.coded = require("sluice.core").client.gunzip(), {}
+      end
       self.length = tonumber(head.headers["content-length"])
       if self.length == 0 then
         self:finish("length")
@@ -246,6 +259,21 @@ function Stream:body()
   local text = table.concat(self.parts)
   self.parts = { text }
   return text
+end
+
+-- Has the program gzip read all that came of a stream in gzip that has ended, trailer and end included. Returns its text, which is that of body(), and
+-- the number of coded bytes; or nil and what is wrong.
+function Stream:gunzipped()
+  local coded = table.concat(self.coded)
+  local path = process.temp_dir() .. "/coded"
+  process.write_file(path, coded)
+  local status, text, errors = process.run({ "gzip", "-dc" }, { stdin = path })
+  if status ~= 0 then
+    return nil, errors
+  elseif text ~= self:body() then
+    return nil, "gzip reads another text"
+  end
+  return text, #coded
 end
 
 function Stream:last_event_id()

@@ -208,7 +208,7 @@ local schema = {
   },
   {
     key = "compression.min_bytes", type = "integer", min = 0, max = GIB, unit = "bytes", default = 256,
-    description = "Messages below this size are not compressed.",
+    description = "Messages below this size are compressed only together with others, not by themselves.",
   },
 
   {
