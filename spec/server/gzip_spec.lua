@@ -186,7 +186,7 @@ describe("a stream in gzip", function()
 
   it("has the event in it that says that its token has expired", function()
     local server = helper.serve{ config = { jwt = { key = KEY } } }
-    local token = jwt.make(KEY, ('{"sub":"ann","exp":%.1f}'):format(os.time() + 1.2))
+    local token = jwt.make(KEY, ('{"sub":"ann","exp":%.3f}'):format(require("socket").gettime() + 1.5))
     local stream = open(server, "/events?channel=a", { headers = { Authorization = "Bearer " .. token } }):wait_open()
     assert.equal("chunk", stream:wait_end())
     assert.equal("sluice.expired", stream.events[#stream.events].event)
