@@ -77,31 +77,53 @@ static int push_number(lua_State *L, struct json_reader *r, struct slice text) {
 
 static int push_value(lua_State *L, struct json_reader *r);
 
+enum { PENDING = 8 }; /* elements that wait on the stack until it is known how large their table is to be at first */
+
+/* Moves the elements above `table` into it, in their order: the last of equal names wins. `stored` are in an array already. */
+static void store(lua_State *L, int table, bool object, lua_Integer stored) {
+    int top = lua_gettop(L), count = (top - table) / (object ? 2 : 1);
+    if (lua_isnil(L, table)) {
+        lua_createtable(L, object ? 0 : count, object ? count : 0);
+        if (!object) {
+            push_array_mark(L);
+            lua_setmetatable(L, -2);
+        }
+        lua_replace(L, table);
+    }
+    if (object) {
+        for (int key = table + 1; key < top; key += 2) {
+            lua_pushvalue(L, key);
+            lua_pushvalue(L, key + 1);
+            lua_rawset(L, table);
+        }
+        lua_settop(L, table);
+    } else {
+        for (int i = count; i > 0; i--)
+            lua_rawseti(L, table, stored + i);
+    }
+}
+
 /* Pushes the array or object that was just entered. */
 static int push_table(lua_State *L, struct json_reader *r, bool object) {
-    luaL_checkstack(L, 4, "JSON nested too deeply"); /* table, key, value, and one for their making */
-    lua_newtable(L);
-    if (!object) {
-        push_array_mark(L);
-        lua_setmetatable(L, -2);
-    }
+    luaL_checkstack(L, 2 * PENDING + 4, "JSON nested too deeply"); /* table, elements, and what their making and storing takes */
+    lua_pushnil(L); /* the table's place */
+    int table = lua_gettop(L), rc;
     struct slice key;
-    lua_Integer n = 0;
-    for (int rc; (rc = json_next(r, object, n == 0, &key)) != 0;) {
-        if (rc < 0)
-            return rc;
-        n++;
+    lua_Integer n = 0, stored = 0;
+    for (; (rc = json_next(r, object, n == 0, &key)) == 1; n++) {
+        if (n - stored == PENDING) {
+            store(L, table, object, stored);
+            stored = n;
+        }
         if (object)
             push_string(L, key);
         rc = push_value(L, r);
         if (rc)
             return rc;
-        if (object)
-            lua_rawset(L, -3);
-        else
-            lua_rawseti(L, -2, n);
     }
-    return 0;
+    if (rc == 0)
+        store(L, table, object, stored);
+    return rc;
 }
 
 /* Pushes one value. Returns 0, or -EINVAL with the reader's error and anything on the stack. */

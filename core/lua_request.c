@@ -133,6 +133,64 @@ static int request_cookie(lua_State *L) {
     return 1;
 }
 
+/* The credentials of "Bearer CREDENTIALS" (RFC 6750, 2.1); empty where it is something else. */
+static struct slice bearer_of(struct slice field) {
+    static const struct slice SCHEME = {"Bearer ", 7};
+    if (field.len < SCHEME.len || !slice_equal_nocase(slice_make(field.ptr, SCHEME.len), SCHEME))
+        return slice_make(NULL, 0);
+    size_t at = SCHEME.len;
+    while (at < field.len && field.ptr[at] == ' ')
+        at++;
+    return slice_make(field.ptr + at, field.len - at);
+}
+
+/* Finds the one value of query parameter `token`, undecoded. Returns how many there are. */
+static int find_query_token(lua_State *L, const struct exchange *x, struct slice *token) {
+    struct slice rest = x->request.query, name, value;
+    struct buf *decoded = policy_scratch(L, 0);
+    int count = 0;
+    while (http_query_next(&rest, &name, &value)) {
+        decode(L, name, decoded);
+        if (!slice_is(buf_slice(decoded), "token"))
+            continue;
+        *token = value;
+        count++;
+    }
+    return count;
+}
+
+/* request:token([cookie]): of the Authorization header, else of the query, else of the cookie; nil where there is none; nil and what is wrong where it cannot be told which */
+static int request_token(lua_State *L) {
+    struct exchange *x = lua_request_check(L, 1);
+    struct slice cookie = {NULL, 0}, value = {NULL, 0};
+    cookie.ptr = luaL_optlstring(L, 2, NULL, &cookie.len);
+    struct buf *joined = policy_scratch(L, 0); /* of two fields: no token that would be verified */
+    if (http_request_field_join(&x->request, "Authorization", joined) == -ENOMEM)
+        return luaL_error(L, "not enough memory");
+    struct slice bearer = bearer_of(buf_slice(joined));
+    if (bearer.len) {
+        push_slice(L, bearer);
+        return 1;
+    }
+    int count = find_query_token(L, x, &value);
+    if (count > 1) {
+        lua_pushnil(L);
+        lua_pushliteral(L, "the query has more than one token");
+        return 2;
+    }
+    if (count == 1 && value.len) {
+        struct buf *decoded = policy_scratch(L, 0);
+        decode(L, value, decoded);
+        push_slice(L, buf_slice(decoded));
+        return 1;
+    }
+    if (cookie.ptr && http_request_cookie(&x->request, cookie, &value) && value.len)
+        push_slice(L, value);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
 static int request_param(lua_State *L) {
     lua_request_check(L, 1);
     luaL_checkstring(L, 2);
@@ -417,6 +475,7 @@ void lua_request_open(lua_State *L) {
                                        {"query_all", request_query_all},
                                        {"header", request_header},
                                        {"cookie", request_cookie},
+                                       {"token", request_token},
                                        {"param", request_param},
                                        {"json", request_json},
                                        {"message", request_message},

@@ -6,32 +6,25 @@
 -- Leaves for other scripts what the token says: request.user (its `sub`) and request.claims (all of it); and with
 -- request.expires (its `exp`) the stream ends when it does.
 
+local sluice = require "sluice"
+local type, next, math_type = type, next, math.type
+
 if not sluice.jwt.has_key then return { name = "auth", priority = 800 } end
 
 local CHALLENGE = 'Bearer realm="sluice"' -- RFC 6750, 3
 local MAX_USER_BYTES = 256
 local ON_EVERY_STREAM = "sluice.all"
-local RESERVED = "^sluice%."
+local RESERVED = "sluice."
 
-local cookie = sluice.config.jwt.cookie
+local cookie = sluice.config.jwt.cookie -- of which name a token may come; nil: none
+local verify = sluice.jwt.verify
 
--- The token that a request carries: the header wins over the query, the query over the cookie. Returns nil where there
--- is none, with what is wrong where it cannot be told which.
-local function find_token(request)
-  local scheme, credentials = (request:header("Authorization") or ""):match("^(%S+) +(.+)$")
-  if scheme and scheme:lower() == "bearer" then return credentials end
-  local given = request:query_all("token")
-  if #given > 1 then return nil, "the query has more than one token" end
-  if given[1] and given[1] ~= "" then return given[1] end
-  local kept = cookie and request:cookie(cookie)
-  return kept ~= "" and kept or nil
-end
-
+-- A list of a claim, or none.
 local function is_list_of_names(list)
   if list == nil then return true end
   if type(list) ~= "table" then return false end
-  for key, name in pairs(list) do
-    if math.type(key) ~= "integer" or type(name) ~= "string" then return false end
+  for key, name in next, list do
+    if type(name) ~= "string" or math_type(key) ~= "integer" then return false end
   end
   return true
 end
@@ -45,18 +38,18 @@ local function problem_with(claims)
   end
   if rights == nil then return nil end
   if type(rights) ~= "table" then return "the claim sluice must be an object" end
-  for _, name in ipairs({ "subscribe", "publish" }) do
-    if not is_list_of_names(rights[name]) then return "the claim sluice." .. name .. " must be a list of channels" end
-  end
-  if rights.admin ~= nil and type(rights.admin) ~= "boolean" then return "the claim sluice.admin must be true or false" end
+  if not is_list_of_names(rights.subscribe) then return "the claim sluice.subscribe must be a list of channels" end
+  if not is_list_of_names(rights.publish) then return "the claim sluice.publish must be a list of channels" end
+  local admin = rights.admin
+  if admin ~= nil and admin ~= true and admin ~= false then return "the claim sluice.admin must be true or false" end
   return nil
 end
 
 -- Returns the claims of a request's good token; or nil, and what is wrong with the token where there is one.
 local function identify(request)
-  local token, problem = find_token(request)
+  local token, problem = request:token(cookie)
   if not token then return nil, problem end
-  local claims, reason = sluice.jwt.verify(token)
+  local claims, reason = verify(token)
   if not claims then return nil, reason end
   problem = problem_with(claims)
   if problem then return nil, problem end
@@ -71,10 +64,10 @@ end
 -- Whether a list of a claim covers a channel: by its name, or by a prefix that ends in "*". Reserved channels are never
 -- meant by a prefix.
 local function covers(list, channel)
-  for _, pattern in ipairs(list or {}) do
+  for i = 1, list and #list or 0 do
+    local pattern = list[i]
     if pattern == channel then return true end
-    local prefix = pattern:match("^(.*)%*$")
-    if prefix and channel:sub(1, #prefix) == prefix and not channel:find(RESERVED) then return true end
+    if pattern:sub(-1) == "*" and channel:find(pattern:sub(1, -2), 1, true) == 1 and channel:find(RESERVED, 1, true) ~= 1 then return true end
   end
   return false
 end

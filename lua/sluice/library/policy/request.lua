@@ -34,6 +34,13 @@ function request:header(name) end
 ---@return string?
 function request:cookie(name) end
 
+---The token that the request carries: of `Authorization: Bearer`, else of the query parameter `token`, else of the cookie of that name; nil where there is none, nil and
+---what is wrong where the query has more than one.
+---@param cookie? string Name of the cookie; without it none is looked at
+---@return string? token
+---@return string? problem
+function request:token(cookie) end
+
 ---A `:name` of the route's path, decoded.
 ---@param name string
 ---@return string?
