@@ -78,7 +78,7 @@ install: all
 uninstall:
 	cmake -P cmake/uninstall.cmake
 
-# Writes anew what is made from other sources: doc/reference.md, doc/configuration.md, the annotations of the settings.
+# Writes anew what is made from other sources: doc/reference.md, doc/configuration.md, the annotations of the settings, the manual page, completions.
 doc:
 	@LUA_PATH="./?.lua;./lua/?.lua;./lua/?/init.lua;;" LUA_CPATH="build/release/?.so;;" lua5.4 doc/generate/reference.lua
 

@@ -1,21 +1,29 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Installs what is missing from Debian's packages; says nothing and needs no root where nothing is.
-# usage: cmake/deps.sh build|test|all      each includes the ones before it
+# usage: cmake/deps.sh run|build|test|all
+# run is what an installed Sluice needs; each of the others includes the one before it.
 set -eu
 
 # Programs are looked for by name, since a machine may bring its own (Node with npm often comes from elsewhere, and
 # Debian's npm cannot be installed beside it); libraries by package.
+run_programs="lua5.4:lua5.4"
+run_packages="libuv1 zlib1g libjwt0 libhiredis0.14 libssl3 lua-cjson"
 build_programs="cc:gcc cmake:cmake ninja:ninja-build pkg-config:pkg-config lua5.4:lua5.4"
 build_packages="libc6-dev liblua5.4-dev libuv1-dev zlib1g-dev libjwt-dev libhiredis-dev libssl-dev node-llhttp lua-cjson"
 test_programs="gcc:gcc clang:clang nm:binutils setpriv:util-linux timeout:coreutils curl:curl ps:procps node:nodejs
     script:bsdutils gzip:gzip
-    npm:npm chromium:chromium chromedriver:chromium-driver luarocks:luarocks openssl:openssl nginx:nginx"
+    npm:npm chromium:chromium chromedriver:chromium-driver luarocks:luarocks openssl:openssl nginx:nginx
+    haproxy:haproxy caddy:caddy promtool:prometheus mandoc:mandoc man:man-db bash:bash zsh:zsh fish:fish systemd-analyze:systemd"
 test_packages="lua-busted lua-socket lua-sec lua-check lua-filesystem libclang-rt-14-dev ca-certificates"
 all_programs="g++:g++ clang-format:clang-format valgrind:valgrind gdb:gdb redis-server:redis-server"
 all_packages="libnginx-mod-nchan"
 
+# The tests run these by themselves. Where they are new on this machine, their services are neither started nor enabled.
+daemons="nginx haproxy caddy prometheus redis-server"
+
 case ${1:-} in
+run) programs=$run_programs packages=$run_packages ;;
 build) programs=$build_programs packages=$build_packages ;;
 test) programs="$build_programs $test_programs" packages="$build_packages $test_packages" ;;
 all)
@@ -23,7 +31,7 @@ all)
     packages="$build_packages $test_packages $all_packages"
     ;;
 *)
-    echo "usage: cmake/deps.sh build|test|all" >&2
+    echo "usage: cmake/deps.sh run|build|test|all" >&2
     exit 2
     ;;
 esac
@@ -58,4 +66,18 @@ apt() {
 }
 echo "Installing from Debian: ${missing[*]}"
 apt update
+
+new_daemons=()
+for package in "${missing[@]}"; do
+    [[ " $daemons " != *" $package "* ]] || new_daemons+=("$package")
+done
+policy=/usr/sbin/policy-rc.d # asked by packages before they start a service
+if [ ${#new_daemons[@]} -gt 0 ] && [ ! -e "$policy" ]; then
+    trap '"${as_root[@]}" rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+    "${as_root[@]}" chmod 755 "$policy"
+fi
 apt install -y --no-install-recommends "${missing[@]}"
+if [ ${#new_daemons[@]} -gt 0 ] && command -v systemctl >/dev/null; then
+    "${as_root[@]}" systemctl --quiet disable "${new_daemons[@]}" || true
+fi

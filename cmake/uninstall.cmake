@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: MIT
 # Removes what `cmake --install build/release` put there last, and the folders of Sluice that are empty then. DESTDIR is honoured.
-# usage: cmake [-D BUILD=build/release] -P cmake/uninstall.cmake
-if(NOT BUILD)
-  set(BUILD "${CMAKE_CURRENT_LIST_DIR}/../build/release")
+# usage: cmake [-D MANIFEST=build/release/install_manifest.txt] -P cmake/uninstall.cmake
+if(NOT MANIFEST)
+  set(MANIFEST "${CMAKE_CURRENT_LIST_DIR}/../build/release/install_manifest.txt")
 endif()
-set(manifest "${BUILD}/install_manifest.txt")
-if(NOT EXISTS "${manifest}")
-  message(FATAL_ERROR "nothing was installed from ${BUILD}: there is no install_manifest.txt")
+if(NOT EXISTS "${MANIFEST}")
+  message(FATAL_ERROR "nothing was installed: there is no ${MANIFEST}")
 endif()
 
-file(STRINGS "${manifest}" paths)
+file(STRINGS "${MANIFEST}" paths)
 set(folders "")
 foreach(path IN LISTS paths)
   set(path "$ENV{DESTDIR}${path}")

@@ -23,6 +23,7 @@ enum {
     SWEEP_MS = 1000,
     OWN_FILES = 32,  /* what a server opens beside its connections, about */
     WORKER_FILES = 8, /* and each worker */
+    DRAIN_SPARE_MS = 10000, /* what a service manager grants beyond the drain */
     LAST_CALL_MS = 1000, /* from the second signal to an end without the workers' consent */
     SHARED_BYTES = 64 << 20,
     LIMIT_KEYS = 1 << 20
@@ -101,6 +102,8 @@ static void begin_to_leave(struct server *s) {
     s->stop_now = false;
     pthread_mutex_unlock(&s->lock);
     if (start) {
+        notify_send(&s->notify, "STOPPING=1\nSTATUS=Leaving: streams end over %.3g s\nEXTEND_TIMEOUT_USEC=%" PRIu64, (double)drain_ms / 1000,
+                    (drain_ms + DRAIN_SPARE_MS) * 1000);
         atomic_store(&s->draining, true);
         order_all(s, ORDER_DRAIN, drain_ms);
     }
@@ -119,6 +122,17 @@ static void on_scripts_changed(void *context) {
         reload_begin(s, RELOAD_CHANGED, 0);
 }
 
+/* Tells the service manager that all is as it was, or what is in force now. */
+static void notify_ready(struct server *s) {
+    pthread_mutex_lock(&s->lock);
+    uint64_t generation = s->generation;
+    bool failed = s->reload_failed, running = s->state == SERVER_RUNNING;
+    pthread_mutex_unlock(&s->lock);
+    if (running)
+        notify_send(&s->notify, "READY=1\nSTATUS=Listening on port %u, generation %" PRIu64 "%s", s->port, generation,
+                    failed ? "; the scripts read last were refused" : "");
+}
+
 /* Goes on with the reload under way, then begins the next one that was asked for. Those who ask a server that leaves are let go. */
 static void reload_on(struct server *s) {
     reload_poll(s);
@@ -133,6 +147,10 @@ static void reload_on(struct server *s) {
         pthread_cond_broadcast(&s->changed);
     }
     pthread_mutex_unlock(&s->lock);
+    if (s->told_reloading && !wanted) {
+        s->told_reloading = false;
+        notify_ready(s);
+    }
     if (wanted)
         reload_begin(s, RELOAD_ASKED, asked);
     else if (s->look_again && !server_any_stuck(s))
@@ -195,8 +213,11 @@ static void on_signal(uv_signal_t *handle, int signum) {
     if (signum == SIGHUP) {
         pthread_mutex_lock(&s->lock);
         s->reload_wanted = true;
+        s->told_reloading = s->state == SERVER_RUNNING;
         pthread_mutex_unlock(&s->lock);
         log_write(&s->log, LOG_INFO, "server", "SIGHUP: reading the scripts anew");
+        if (s->told_reloading)
+            notify_send(&s->notify, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64 "\nSTATUS=Reading the scripts anew", uv_hrtime() / 1000);
         uv_async_send(&s->command);
         return;
     }
@@ -303,6 +324,8 @@ static struct server *make(struct server_options *options, char error[SERVER_ERR
     s->ops = options->ops;
     s->policy_context = options->policy_context;
     s->take_signals = options->take_signals;
+    if (s->take_signals)
+        notify_init(&s->notify);
     s->started_ns = uv_hrtime();
     log_init(&s->log);
     atomic_store(&s->log.level, options->log_level);
@@ -445,6 +468,7 @@ struct server *server_start(struct server_options *options, char error[SERVER_ER
         goto fail;
     }
     compare_files(s);
+    notify_ready(s);
     return s;
 
 fail:

@@ -10,6 +10,7 @@
 #include "hub.h"
 #include "log.h"
 #include "metrics.h"
+#include "notify.h"
 #include "policy.h"
 #include "ratelimit.h"
 #include "shared_dict.h"
@@ -72,6 +73,8 @@ struct server {
     uv_timer_t last_call;
     uv_signal_t signals[3];
     bool take_signals;
+    struct notify notify; /* where it takes signals: to who started the process */
+    bool told_reloading;  /* the control thread's own: `notify` has been told of a reload, and not yet of its end */
     bool control_started;
     bool trial; /* `sluice check`: scripts are loaded and let go, nothing of them takes effect */
 

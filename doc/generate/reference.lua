@@ -412,6 +412,9 @@ if arg and arg[0] and arg[0]:find("doc/generate/reference%.lua$") then
   write("lua/sluice/library/common/config.lua", document.annotations())
   write("doc/configuration.md", document.markdown())
   write("doc/reference.md", reference.page("."))
+  local completion = require("doc.generate.completion")
+  write("share/man/sluice.1", require("doc.generate.manual").page())
+  for _, shell in ipairs({ "bash", "zsh", "fish" }) do write("share/completion/sluice." .. shell, completion[shell]()) end
 end
 
 return reference

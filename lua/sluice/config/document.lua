@@ -23,10 +23,13 @@ local function literal(value)
   return "{ " .. table.concat(parts, ", ") .. " }"
 end
 
+-- What documents show as a row's default.
 local function default_text(row)
   if row.default ~= nil then return literal(row.default) end
   return row.default_text or "unset"
 end
+
+document.default_text = default_text
 
 -- Calls visit(section, rows) for the keys without a section (section is nil) and then for each section.
 local function each_section(visit)

@@ -76,7 +76,7 @@
 ---@class sluice.settings_compression
 ---@field gzip? boolean Whether streams are compressed for clients that accept gzip; default: true
 ---@field level? integer 1 is fastest, 9 smallest; default: 6
----@field min_bytes? integer Messages below this size are not compressed; default: 256
+---@field min_bytes? integer Messages below this size are compressed only together with others, not by themselves; default: 256
 
 ---The settings under `redis`.
 ---@class sluice.settings_redis
