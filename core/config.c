@@ -15,6 +15,12 @@ const struct channel_rule *config_rule(const struct config *c, struct slice chan
     return NULL;
 }
 
+static void wipe(struct buf *secret) {
+    if (secret->data)
+        explicit_bzero(secret->data, secret->len);
+    buf_deinit(secret);
+}
+
 void config_free(struct config *c) {
     if (!c)
         return;
@@ -22,9 +28,11 @@ void config_free(struct config *c) {
         buf_deinit(&c->rules[i].pattern);
     free(c->rules);
     free(c->proxies);
-    if (c->jwt_key.data)
-        explicit_bzero(c->jwt_key.data, c->jwt_key.len);
-    buf_deinit(&c->jwt_key);
+    wipe(&c->jwt_key);
+    wipe(&c->redis_url);
+    wipe(&c->redis_password);
+    buf_deinit(&c->redis_user);
+    buf_deinit(&c->redis_key);
     buf_deinit(&c->jwt_issuer);
     buf_deinit(&c->jwt_audience);
     buf_deinit(&c->host);

@@ -64,6 +64,10 @@ struct config {
     double jwt_leeway;      /* seconds, as in tokens */
     struct buf jwt_issuer, jwt_audience; /* NUL-terminated; `data` NULL: not set */
 
+    bool has_redis;
+    struct buf redis_url, redis_user, redis_password, redis_key; /* NUL-terminated; `data` NULL: not set */
+    uint64_t redis_maxlen;
+
     struct buf json; /* all of it as JSON without secrets, for `sluice.config` */
 };
 

@@ -42,6 +42,7 @@ struct exchange *exchange_new(struct worker *w, struct conn *conn) {
     x->task = NULL;
     x->holds = NULL;
     x->refused = 0;
+    x->vouched = 0;
     buf_clear(&x->fields);
     buf_clear(&x->user);
     u64_hex(x->id, worker_random(w));

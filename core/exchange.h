@@ -25,6 +25,7 @@ struct exchange {
     struct stream *stream; /* the stream it became, begun or not */
     struct buf user;       /* who the policy says it is, where has_user; a NUL that is not counted follows */
     bool has_user;
+    uint8_t vouched;              /* HUB_VOUCHED or HUB_UNSURE where the log was asked about its last event id */
     int refused;                  /* the status by which the request was refused already, or 0: no handler may have it */
     const char *refused_text;     /* a static sentence */
     struct ratelimit_hold *holds; /* what its limits count as open until it is over; a stream takes them over when it begins */

@@ -38,6 +38,12 @@ void history_deinit(struct history *h) {
     h->cap = 0;
 }
 
+void history_clear(struct history *h, struct message_id dropped) {
+    history_deinit(h);
+    h->head = 0;
+    h->dropped = dropped;
+}
+
 void history_expire(struct history *h, uint64_t now_ms) {
     while (h->count) {
         uint64_t at = history_at(h, 0)->id.ms;

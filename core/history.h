@@ -44,6 +44,9 @@ void history_deinit(struct history *h);
  * to stay within limits. Where there is no memory the message counts as dropped at once: a returning stream is told the gap. */
 void history_append(struct history *h, struct message *m, uint64_t now_ms);
 
+/* Drops everything; what was up to `dropped` is known to have been lost. */
+void history_clear(struct history *h, struct message_id dropped);
+
 /* Drops what is older than the age limit. */
 void history_expire(struct history *h, uint64_t now_ms);
 

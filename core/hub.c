@@ -23,6 +23,8 @@ struct hub_channel {
     uint64_t window;     /* the span of ACTIVITY_MS that `recent` counts */
     uint32_t recent, before; /* published in that span and in the one before */
     uint32_t name_len;
+    uint32_t told; /* how many subscribed streams others know of */
+    struct list changed; /* in hub.changed, where others are told */
     uint32_t *counts; /* subscribed streams by worker; lies behind the struct */
     char *name;
 };
@@ -48,6 +50,9 @@ struct hub {
     size_t sweep_at;
     uint64_t published;
     struct hub_inbox *inboxes;
+    bool following;      /* the log is kept elsewhere */
+    uint32_t epoch;
+    struct list changed; /* channels whose number of streams others do not know, where following */
 
     /* Where the histories of channels that are gone ended, by hash: the newest of all that share a slot. So a gap may be said once too often,
      * never once too few. */
@@ -68,6 +73,7 @@ static struct hub_channel *channel_make(struct hub *hub, struct slice name, uint
     ch->counts = (uint32_t *)(void *)(ch + 1);
     ch->name = (char *)(ch + 1) + counts;
     ch->name_len = (uint32_t)name.len;
+    list_init(&ch->changed);
     memcpy(ch->name, name.ptr, name.len);
     const struct channel_rule *rule = config_rule(hub->config, name);
     history_init(&ch->history, &hub->total, rule ? &rule->history : &hub->config->history,
@@ -101,13 +107,21 @@ static void channel_drop(struct hub *hub, struct hub_channel *ch) {
     struct message_id *floor = &hub->floors[ch->by_name.hash & (HUB_FLOORS - 1)];
     history_deinit(&ch->history);
     *floor = message_id_max(*floor, ch->history.dropped);
+    list_unlink(&ch->changed);
     table_unlink(&hub->channels, &ch->by_name);
     free(ch);
 }
 
 static void channel_drop_unused(struct hub *hub, struct hub_channel *ch) {
-    if (ch != hub->all && ch->history.count == 0 && subscribers_of(hub, ch) == 0)
+    if (ch != hub->all && ch->history.count == 0 && ch->told == 0 && subscribers_of(hub, ch) == 0)
         channel_drop(hub, ch);
+}
+
+/* One stream more or less. */
+static void channel_count(struct hub *hub, struct hub_channel *ch, unsigned worker, int by) {
+    ch->counts[worker] += (uint32_t)by;
+    if (hub->following && list_empty(&ch->changed))
+        list_append(&hub->changed, &ch->changed);
 }
 
 /* --- the hub ------------------------------------------------------------------------------------ */
@@ -120,6 +134,8 @@ struct hub *hub_new(const struct config *config, unsigned workers, const struct 
     hub->ops = *ops;
     hub->workers = workers;
     hub->start = hub->newest = (struct message_id){now_ms, 0};
+    hub->epoch = 1;
+    list_init(&hub->changed);
     history_total_init(&hub->total, config->history_total_bytes);
     pthread_mutex_init(&hub->lock, NULL);
     hub->inboxes = calloc(workers, sizeof *hub->inboxes);
@@ -316,7 +332,7 @@ void hub_take(struct hub *hub, unsigned worker, struct inbox *inbox) {
     struct hub_inbox *box = &hub->inboxes[worker];
     inbox->count = 0;
     inbox->bytes = 0;
-    inbox->overflowed = false;
+    inbox->overflowed = inbox->lost = false;
     pthread_mutex_lock(&hub->lock);
     struct inbox mail = box->mail;
     box->mail = *inbox;
@@ -388,12 +404,14 @@ static void expire_sources(struct hub_source *sources, size_t count, uint64_t no
 
 /* Fixes the point of the log from which the stream reads. */
 static void join(struct hub *hub, struct hub_source *sources, size_t count, struct hub_start start, struct hub_joined *out) {
-    *out = (struct hub_joined){.opening = hub->newest, .position = hub->newest, .live = true};
+    *out = (struct hub_joined){.opening = hub->newest, .position = hub->newest, .live = true, .epoch = hub->epoch};
     if (start.kind == HUB_NEW)
         return;
     if (start.kind == HUB_AFTER && message_id_after(start.id, hub->newest))
         start.kind = HUB_NONSENSE;
-    if (start.kind == HUB_AFTER) {
+    if (start.kind == HUB_UNSURE)
+        out->epoch = HUB_EPOCH_UNSURE;
+    if (start.kind == HUB_AFTER || start.kind == HUB_VOUCHED || start.kind == HUB_UNSURE) {
         out->position = start.id;
         find_gap(hub, sources, count, start.id, message_id_after(hub->start, start.id), &out->gap);
     } else {
@@ -419,15 +437,15 @@ int hub_subscribe(struct hub *hub, unsigned worker, struct hub_source *sources, 
         sources[i].channel = channel_open(hub, sources[i].name, sources[i].hash);
         if (!sources[i].channel) {
             while (--i > 0) {
-                sources[i].channel->counts[worker]--;
+                channel_count(hub, sources[i].channel, worker, -1);
                 channel_drop_unused(hub, sources[i].channel);
             }
             pthread_mutex_unlock(&hub->lock);
             return -ENOMEM;
         }
-        sources[i].channel->counts[worker]++;
+        channel_count(hub, sources[i].channel, worker, 1);
     }
-    hub->all->counts[worker]++;
+    channel_count(hub, hub->all, worker, 1);
     expire_sources(sources, count, now_ms);
     join(hub, sources, count, start, out);
     pthread_mutex_unlock(&hub->lock);
@@ -438,7 +456,7 @@ int hub_subscribe_later(struct hub *hub, unsigned worker, struct hub_source *sou
     pthread_mutex_lock(&hub->lock);
     source->channel = channel_open(hub, source->name, source->hash);
     if (source->channel) {
-        source->channel->counts[worker]++;
+        channel_count(hub, source->channel, worker, 1);
         source->since = hub->newest;
     }
     pthread_mutex_unlock(&hub->lock);
@@ -448,7 +466,7 @@ int hub_subscribe_later(struct hub *hub, unsigned worker, struct hub_source *sou
 void hub_unsubscribe(struct hub *hub, unsigned worker, struct hub_channel *const *channels, size_t count) {
     pthread_mutex_lock(&hub->lock);
     for (size_t i = 0; i < count; i++) {
-        channels[i]->counts[worker]--;
+        channel_count(hub, channels[i], worker, -1);
         channel_drop_unused(hub, channels[i]);
     }
     pthread_mutex_unlock(&hub->lock);
@@ -493,6 +511,167 @@ void hub_kept(struct hub *hub, const struct hub_source *sources, size_t count, u
             continue;
         history_expire(&sources[i].channel->history, now_ms);
         add_kept(gap, &sources[i].channel->history);
+    }
+    pthread_mutex_unlock(&hub->lock);
+}
+
+/* --- following ---------------------------------------------------------------------------------- */
+
+void hub_rejoin(struct hub *hub, struct hub_source *sources, size_t count, uint64_t now_ms, struct hub_joined *out) {
+    struct hub_start start = {.kind = HUB_NONSENSE};
+    pthread_mutex_lock(&hub->lock);
+    expire_sources(sources, count, now_ms);
+    join(hub, sources, count, start, out);
+    pthread_mutex_unlock(&hub->lock);
+}
+
+uint32_t hub_epoch(struct hub *hub) {
+    pthread_mutex_lock(&hub->lock);
+    uint32_t epoch = hub->epoch;
+    pthread_mutex_unlock(&hub->lock);
+    return epoch;
+}
+
+/* Nothing is known of what lies before `start`. */
+static void begin_after(struct hub *hub, struct message_id start) {
+    hub->start = hub->newest = start;
+    for (size_t i = 0; i < HUB_FLOORS; i++)
+        hub->floors[i] = start;
+}
+
+static void end_history(struct table_node *node, void *context) {
+    struct hub *hub = context;
+    struct hub_channel *ch = table_entry(node, struct hub_channel, by_name);
+    history_clear(&ch->history, hub->start);
+    channel_drop_unused(hub, ch);
+}
+
+void hub_follow_from(struct hub *hub, struct message_id start) {
+    pthread_mutex_lock(&hub->lock);
+    hub->following = true;
+    begin_after(hub, start);
+    table_each(&hub->channels, end_history, hub);
+    pthread_mutex_unlock(&hub->lock);
+}
+
+int hub_follow(struct hub *hub, struct message *m, struct message_id id, bool own, uint64_t now_ms, uint64_t now_ns) {
+    struct slice name = message_channel(m);
+    uint64_t hash = hub_hash(hub, name);
+    bool wake[hub->workers];
+    int rc = 0;
+
+    m->channel_hash = hash;
+    m->published_ns = now_ns;
+    message_seal(m, id);
+    memset(wake, 0, sizeof wake);
+    pthread_mutex_lock(&hub->lock);
+    struct hub_channel *ch = message_id_after(id, hub->newest) ? channel_open(hub, name, hash) : NULL;
+    if (ch) {
+        hub->newest = id;
+        hub->published += own;
+        for (unsigned i = 0; i < hub->workers; i++)
+            wake[i] = ch->counts[i] && inbox_put_message(&hub->inboxes[i], m);
+        history_append(&ch->history, m, now_ms);
+        channel_drop_unused(hub, ch);
+    } else if (message_id_after(id, hub->newest)) {
+        rc = -ENOMEM;
+    }
+    pthread_mutex_unlock(&hub->lock);
+
+    message_release(m);
+    for (unsigned i = 0; i < hub->workers; i++) {
+        if (wake[i])
+            hub->ops.wake(hub->ops.context, i);
+    }
+    return rc;
+}
+
+void hub_advance(struct hub *hub, struct message_id id) {
+    pthread_mutex_lock(&hub->lock);
+    hub->newest = message_id_max(hub->newest, id);
+    pthread_mutex_unlock(&hub->lock);
+}
+
+void hub_lose(struct hub *hub, struct message_id up_to) {
+    bool wake[hub->workers];
+    pthread_mutex_lock(&hub->lock);
+    begin_after(hub, up_to);
+    table_each(&hub->channels, end_history, hub);
+    for (unsigned i = 0; i < hub->workers; i++) {
+        struct hub_inbox *inbox = &hub->inboxes[i];
+        inbox->mail.lost = true;
+        wake[i] = !inbox->closed && !atomic_exchange_explicit(&inbox->full, true, memory_order_release);
+    }
+    pthread_mutex_unlock(&hub->lock);
+    for (unsigned i = 0; i < hub->workers; i++) {
+        if (wake[i])
+            hub->ops.wake(hub->ops.context, i);
+    }
+}
+
+void hub_restart(struct hub *hub, struct message_id start, struct task **tasks) {
+    bool wake[hub->workers], refused[hub->workers];
+    pthread_mutex_lock(&hub->lock);
+    hub->epoch++;
+    begin_after(hub, start);
+    table_each(&hub->channels, end_history, hub);
+    for (unsigned i = 0; i < hub->workers; i++) {
+        struct hub_inbox *inbox = &hub->inboxes[i];
+        size_t before = inbox->mail.count;
+        wake[i] = tasks[i] && !inbox->closed && inbox_put(inbox, (struct inbox_item){.task = tasks[i]});
+        refused[i] = tasks[i] && inbox->mail.count == before;
+    }
+    pthread_mutex_unlock(&hub->lock);
+    for (unsigned i = 0; i < hub->workers; i++) {
+        if (wake[i])
+            hub->ops.wake(hub->ops.context, i);
+        if (refused[i])
+            tasks[i]->cancel(tasks[i]);
+    }
+}
+
+size_t hub_take_changes(struct hub *hub, struct hub_change *out, size_t max) {
+    size_t n = 0;
+    pthread_mutex_lock(&hub->lock);
+    while (n < max && !list_empty(&hub->changed)) {
+        struct hub_channel *ch = list_entry(hub->changed.next, struct hub_channel, changed);
+        uint64_t now = subscribers_of(hub, ch);
+        list_unlink(&ch->changed);
+        if (now != ch->told) {
+            struct hub_change *change = &out[n++];
+            change->name_len = ch == hub->all ? 0 : ch->name_len;
+            memcpy(change->name, ch->name, change->name_len);
+            change->by = (int64_t)now - (int64_t)ch->told;
+            ch->told = (uint32_t)now;
+        }
+        channel_drop_unused(hub, ch);
+    }
+    pthread_mutex_unlock(&hub->lock);
+    return n;
+}
+
+static void forget_told(struct table_node *node, void *context) {
+    struct hub *hub = context;
+    struct hub_channel *ch = table_entry(node, struct hub_channel, by_name);
+    ch->told = 0;
+    list_unlink(&ch->changed);
+    list_append(&hub->changed, &ch->changed);
+}
+
+void hub_forget_told(struct hub *hub) {
+    pthread_mutex_lock(&hub->lock);
+    table_each(&hub->channels, forget_told, hub);
+    pthread_mutex_unlock(&hub->lock);
+}
+
+void hub_counts(struct hub *hub, struct slice name, uint64_t *here, uint64_t *told) {
+    *here = *told = 0;
+    uint64_t hash = hub_hash(hub, name);
+    pthread_mutex_lock(&hub->lock);
+    struct hub_channel *ch = channel_find(hub, name, hash);
+    if (ch) {
+        *here = subscribers_of(hub, ch);
+        *told = ch->told;
     }
     pthread_mutex_unlock(&hub->lock);
 }

@@ -71,6 +71,7 @@ struct inbox {
     size_t count, cap;
     size_t bytes;
     bool overflowed; /* messages were left out: streams must read them from history */
+    bool lost;       /* the log has lost messages: streams must look for the gap */
 };
 
 /* True where hub_take would find something; one relaxed read. */
@@ -86,7 +87,9 @@ void hub_close_inbox(struct hub *hub, unsigned worker);
 
 enum hub_start_kind {
     HUB_NEW,      /* from the newest id on */
-    HUB_AFTER,    /* after `id` */
+    HUB_AFTER,    /* after `id`, which makes no sense where it is newer than the newest here */
+    HUB_VOUCHED,  /* after `id`, which the log has: where it is newer than the newest here, what comes up to it is passed over */
+    HUB_UNSURE,   /* the same, but nobody could be asked whether the log has it */
     HUB_EARLIEST, /* all that is kept */
     HUB_NONSENSE  /* an id that is none: all that is kept, and the gap is said */
 };
@@ -117,8 +120,11 @@ struct hub_joined {
     struct message_id opening;  /* the id that the stream's first block says */
     struct message_id position; /* where the stream goes on from */
     bool live;                  /* nothing to replay */
+    uint32_t epoch;             /* of the log that the position belongs to; HUB_EPOCH_UNSURE */
     struct hub_gap gap;
 };
+
+enum { HUB_EPOCH_UNSURE = 0 };
 
 /* Subscribes one stream of `worker` to `count` channels at one point of the log. sources[0] is `sluice.all`, which every stream has (its name is not looked at); so count >= 1. Returns 0, or
  * -ENOMEM with nothing subscribed. */
@@ -142,6 +148,46 @@ size_t hub_read(struct hub *hub, struct hub_source *sources, size_t count, struc
 
 /* Fills `oldest`, `newest` and `any_kept` of `gap` with what the sources hold whose `gap` is set. */
 void hub_kept(struct hub *hub, const struct hub_source *sources, size_t count, uint64_t now_ms, struct hub_gap *gap);
+
+/* Fixes the position of a stream that is subscribed already anew, as HUB_NONSENSE would: it belonged to a log that is no more. */
+void hub_rejoin(struct hub *hub, struct hub_source *sources, size_t count, uint64_t now_ms, struct hub_joined *out);
+
+/* --- following a log that is kept elsewhere ------------------------------------------------------ */
+
+/* The log is kept elsewhere and begins after `start`; hub_publish is not called from here on. Before anybody subscribes. */
+void hub_follow_from(struct hub *hub, struct message_id start);
+
+/* Takes the log's next message, with its id. Takes over the reference, in failure too. An id that is not newer than the newest is passed over. `own`: it was published here. Returns 0 or -ENOMEM: then the hub must be told with hub_lose. */
+int hub_follow(struct hub *hub, struct message *m, struct message_id id, bool own, uint64_t now_ms, uint64_t now_ns);
+
+/* The log has come to `id` with an entry that is no message. */
+void hub_advance(struct hub *hub, struct message_id id);
+
+/* What lies between the newest and `up_to` will never come: histories end, and every stream is told the gap. */
+void hub_lose(struct hub *hub, struct message_id up_to);
+
+/* The log has begun anew after `start`: its ids say nothing about those before. Histories end; `tasks` has one for each worker, put into the inboxes between the last message of the old log and the first of
+ * the new (NULL: none for that worker, and those of workers that have ended are cancelled). Each must have the streams of an older epoch rejoin. */
+void hub_restart(struct hub *hub, struct message_id start, struct task **tasks);
+
+/* The epoch: how often the log has begun, from 1. */
+uint32_t hub_epoch(struct hub *hub);
+
+/* One channel whose number of subscribed streams has changed since it was told last. The empty name counts all streams. */
+struct hub_change {
+    char name[MESSAGE_CHANNEL_BYTES];
+    uint32_t name_len;
+    int64_t by;
+};
+
+/* Takes up to `max` of the changes; what is taken counts as told. Returns how many. */
+size_t hub_take_changes(struct hub *hub, struct hub_change *out, size_t max);
+
+/* Nothing was told to anybody: all that is subscribed is a change again. */
+void hub_forget_told(struct hub *hub);
+
+/* The streams subscribed to a channel here, and how many of them were told. */
+void hub_counts(struct hub *hub, struct slice name, uint64_t *here, uint64_t *told);
 
 /* --- keeping house ------------------------------------------------------------------------------ */
 

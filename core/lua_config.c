@@ -141,6 +141,14 @@ static void proxies(lua_State *L, int index, struct config *c) {
     lua_pop(L, 1);
 }
 
+static void redis(lua_State *L, int index, struct config *c) {
+    c->has_redis = optional_text(L, index, "redis.url", &c->redis_url);
+    optional_text(L, index, "redis.user", &c->redis_user);
+    optional_text(L, index, "redis.password", &c->redis_password);
+    text(L, index, "redis.key", &c->redis_key);
+    c->redis_maxlen = (uint64_t)number(L, index, "redis.maxlen");
+}
+
 void lua_config_read(lua_State *L, int index, struct config **out) {
     struct config *c = *out = calloc(1, sizeof *c);
     if (!c)
@@ -177,5 +185,6 @@ void lua_config_read(lua_State *L, int index, struct config **out) {
     jwt(L, index, c);
     rules(L, index, c);
     proxies(L, index, c);
+    redis(L, index, c);
     text(L, index, "public_json", &c->json);
 }

@@ -60,7 +60,7 @@ struct generation {
     struct list held; /* routines that wait for the generation to be accepted */
 };
 
-enum wait { WAIT_NOTHING, WAIT_SLEEP, WAIT_ROOM, WAIT_FOREVER };
+enum wait { WAIT_NOTHING, WAIT_SLEEP, WAIT_ROOM, WAIT_LOG, WAIT_FOREVER };
 
 /* A coroutine that C has started: a request's, a task's, the host's publish. */
 struct routine {
@@ -72,6 +72,7 @@ struct routine {
     enum phase phase;
     enum wait wait;
     struct wheel_timer timer;
+    struct log_wait *log_wait; /* lua_log.c's, while it waits for the log */
     struct exchange *exchange; /* the request it answers, or NULL */
     struct request_box *request; /* its userdata, as long as the exchange is the routine's */
     bool from_loading;         /* started by a script while it loaded */

@@ -6,51 +6,128 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "idempotency.h"
+#include "lua_log.h"
 #include "lua_policy.h"
 #include "server.h"
 
 /* --- for scripts -------------------------------------------------------------------------------- */
 
-/* What there is to publish. Borrows Lua's strings. */
-struct publication {
-    struct slice channel, event, data;
-};
-
-/* Publishes what the hooks have let pass. Pushes the id and the subscribers, or nil, why, status; returns how many. */
-static int push_published(lua_State *L, const struct publication *what) {
-    struct policy *p = policy_of(L);
-    struct worker *w = p->worker;
-    const char *why;
-    if (message_check(what->channel, what->event, what->data, &why) != 0) {
-        lua_pushnil(L);
-        lua_pushstring(L, why);
-        lua_pushinteger(L, 400);
-        return 3;
-    }
-    struct message *m = message_new(what->channel, what->event, what->data);
-    struct hub_published published;
-    if (!m)
-        return luaL_error(L, "not enough memory");
-    m->generation = (uint32_t)p->running->generation->number;
-    if (hub_publish(w->hub, m, (int)w->index, wall_ms(), uv_hrtime(), &published) != 0)
-        return luaL_error(L, "not enough memory");
-    char id[MESSAGE_ID_BYTES];
-    lua_pushlstring(L, id, message_id_format(id, published.id));
-    lua_pushinteger(L, (lua_Integer)published.subscribers);
+/* Pushes what a publish returns that went well. */
+static int push_published(lua_State *L, struct message_id id, uint64_t subscribers) {
+    char text[MESSAGE_ID_BYTES];
+    lua_pushlstring(L, text, message_id_format(text, id));
+    lua_pushinteger(L, (lua_Integer)subscribers);
     return 2;
 }
 
-/* publish(channel, event, data) */
+/* Pushes nil, why, status. */
+static int push_refused(lua_State *L, const char *why, int status) {
+    lua_pushnil(L);
+    lua_pushstring(L, why);
+    lua_pushinteger(L, status);
+    return 3;
+}
+
+/* The hash of what is published with an idempotency key. */
+static uint64_t fingerprint(struct slice channel, struct slice event, struct slice data) {
+    uint64_t hash = slice_hash(channel);
+    hash = hash * UINT64_C(0x9e3779b97f4a7c15) + slice_hash(event);
+    return hash * UINT64_C(0x9e3779b97f4a7c15) + slice_hash(data);
+}
+
+static int publish_here(lua_State *L, const struct lua_publication *m, struct hub_published *out) {
+    struct policy *p = policy_of(L);
+    struct worker *w = p->worker;
+    struct message *message = message_new(m->channel, m->event, m->data);
+    if (!message)
+        return -ENOMEM;
+    message->generation = (uint32_t)p->running->generation->number;
+    return hub_publish(w->hub, message, (int)w->index, wall_ms(), uv_hrtime(), out);
+}
+
+/* With a key: what was published with it before is not published again. */
+static int publish_once(lua_State *L, const struct lua_publication *m) {
+    struct idempotency *known = policy_of(L)->worker->server->published;
+    struct hub_published published;
+    struct idempotency_answer answer;
+    int found = idempotency_begin(known, m->key, m->fingerprint, uv_hrtime() / 1000000, &answer);
+    switch (found) {
+    case IDEMPOTENCY_KNOWN: return push_published(L, answer.id, answer.subscribers);
+    case IDEMPOTENCY_OTHER: return push_refused(L, lua_log_other, 422);
+    case IDEMPOTENCY_PENDING: return push_refused(L, "a message with this idempotency key is just being published, try again", 409);
+    case IDEMPOTENCY_NEW: break;
+    default: return luaL_error(L, "not enough memory");
+    }
+    if (publish_here(L, m, &published) != 0) {
+        idempotency_forget(known, m->key);
+        return luaL_error(L, "not enough memory");
+    }
+    answer = (struct idempotency_answer){published.id, published.subscribers};
+    idempotency_done(known, m->key, &answer);
+    return push_published(L, published.id, published.subscribers);
+}
+
+/* The key in the place of what the client has sent, which is only the user's own: two users may choose the same. */
+static struct slice scoped_key(lua_State *L, struct slice key) {
+    struct routine *r = policy_of(L)->running;
+    struct buf *scoped = policy_scratch(L, 0);
+    struct exchange *x = r->exchange;
+    if ((x && x->has_user && buf_append_slice(scoped, buf_slice(&x->user)) != 0) || buf_append_char(scoped, '\n') != 0 ||
+        buf_append_slice(scoped, key) != 0)
+        luaL_error(L, "not enough memory");
+    return buf_slice(scoped);
+}
+
+/* Publishes. Pushes the id and the subscribers, or nil, why, status, state; the calling C function returns what this returns, at once or after a wait for Redis. */
+static int publish_checked(lua_State *L, const struct lua_publication *m) {
+    const char *why;
+    struct hub_published published;
+    if (message_check(m->channel, m->event, m->data, &why) != 0)
+        return push_refused(L, why, 400);
+    if (policy_of(L)->worker->server->redis)
+        return lua_log_publish(L, m);
+    if (m->key.ptr)
+        return publish_once(L, m);
+    if (publish_here(L, m, &published) != 0)
+        return luaL_error(L, "not enough memory");
+    return push_published(L, published.id, published.subscribers);
+}
+
+/* Publishes what the hooks have let pass: publish(channel, event, data, key, fingerprint). */
 static int core_publish(lua_State *L) {
-    struct publication what;
-    what.channel.ptr = luaL_checklstring(L, 1, &what.channel.len);
-    what.event.ptr = luaL_optlstring(L, 2, "", &what.event.len);
-    what.data.ptr = luaL_checklstring(L, 3, &what.data.len);
-    return push_published(L, &what);
+    struct lua_publication m = {.event = {NULL, 0}};
+    m.channel.ptr = luaL_checklstring(L, 1, &m.channel.len);
+    m.event.ptr = luaL_optlstring(L, 2, "", &m.event.len);
+    m.data.ptr = luaL_checklstring(L, 3, &m.data.len);
+    if (!lua_isnoneornil(L, 4)) {
+        m.key.ptr = luaL_checklstring(L, 4, &m.key.len);
+        if (!idempotency_key_valid(m.key))
+            return push_refused(L, "an idempotency key has 1 to 255 visible ASCII characters", 400);
+        m.key = scoped_key(L, m.key);
+        m.fingerprint = (uint64_t)luaL_checkinteger(L, 5);
+    }
+    return publish_checked(L, &m);
+}
+
+/* fingerprint(channel, event, data): what tells two messages with the same key apart, before hooks change them. */
+static int core_fingerprint(lua_State *L) {
+    struct slice channel, event, data;
+    channel.ptr = luaL_checklstring(L, 1, &channel.len);
+    event.ptr = luaL_optlstring(L, 2, "", &event.len);
+    data.ptr = luaL_checklstring(L, 3, &data.len);
+    lua_pushinteger(L, (lua_Integer)fingerprint(channel, event, data));
+    return 1;
+}
+
+/* All that was called has returned, at once or after a wait. */
+static int returned(lua_State *L, int status, lua_KContext context) {
+    (void)status, (void)context;
+    return lua_gettop(L);
 }
 
 /* True for a plain table with data, and perhaps an event, that are strings, and nothing that a message has not. */
-static bool read_plain(lua_State *L, int index, struct publication *what) {
+static bool read_plain(lua_State *L, int index, struct lua_publication *what) {
     if (!lua_istable(L, index) || lua_getmetatable(L, index))
         return false;
     for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
@@ -73,17 +150,17 @@ static int publish(lua_State *L) {
     luaL_checktype(L, 1, LUA_TSTRING);
     luaL_checkany(L, 2);
     lua_settop(L, 3);
-    struct publication what = {.event = {"", 0}};
+    struct lua_publication what = {.event = {"", 0}};
     if (!p->running->generation->on_publish && read_plain(L, 2, &what)) { /* nothing for the runtime to do */
         what.channel.ptr = lua_tolstring(L, 1, &what.channel.len);
-        return push_published(L, &what);
+        return publish_checked(L, &what);
     }
     lua_settop(L, 3);
     lua_rawgeti(L, LUA_REGISTRYINDEX, p->runtime_publish);
     lua_rawgeti(L, LUA_REGISTRYINDEX, p->running->generation->table);
     lua_rotate(L, 1, 2);
-    lua_call(L, 4, LUA_MULTRET);
-    return lua_gettop(L);
+    lua_callk(L, 4, LUA_MULTRET, 0, returned);
+    return returned(L, LUA_OK, 0);
 }
 
 static void set_id(lua_State *L, const char *name, struct message_id id) {
@@ -118,6 +195,8 @@ static int channel(lua_State *L) {
 void lua_publish_register_core(lua_State *L) {
     lua_pushcfunction(L, core_publish);
     lua_setfield(L, -2, "publish");
+    lua_pushcfunction(L, core_fingerprint);
+    lua_setfield(L, -2, "fingerprint");
 }
 
 void lua_publish_register(lua_State *L) {
@@ -169,6 +248,10 @@ static void host_done(struct routine *r, bool ok) {
     struct host_publish *h = r->context;
     lua_State *co = r->co;
     r->done = NULL;
+    if (!ok && lua_status(co) == LUA_YIELD) {
+        host_answer(h, false, "the server has stopped while the message was on its way: whether it was published is not known");
+        return;
+    }
     if (!ok && !r->policy->budget.over && policy_is_rejection(co, -1)) {
         lua_pushliteral(co, "error");
         lua_rawget(co, -2); /* raw: a script may have changed the table */
@@ -203,8 +286,8 @@ static int push_publish(lua_State *L) {
     }
     lua_pushlstring(L, h->data.data ? h->data.data : "", h->data.len);
     lua_setfield(L, -2, "data");
-    lua_call(L, 3, LUA_MULTRET);
-    return lua_gettop(L);
+    lua_callk(L, 3, LUA_MULTRET, 0, returned);
+    return returned(L, LUA_OK, 0);
 }
 
 static void host_run(struct task *task, void *worker) {

@@ -313,8 +313,18 @@ static bool is_json(struct exchange *x) {
     return slice_equal_nocase(slice_make(type.ptr, len), slice_of("application/json"));
 }
 
+/* The key of the field Idempotency-Key: a string (RFC 8941, 3.3.3), with or without its quotes. Returns false where there is none. */
+static bool find_key(struct exchange *x, struct slice *key) {
+    if (!http_request_field(&x->request, "Idempotency-Key", key))
+        return false;
+    if (key->len >= 2 && key->ptr[0] == '"' && key->ptr[key->len - 1] == '"')
+        *key = slice_make(key->ptr + 1, key->len - 2);
+    return true;
+}
+
 static int request_message(lua_State *L) {
     struct exchange *x = lua_request_check(L, 1);
+    struct slice key;
     struct publication p = {{{"channel", policy_scratch(L, 0), false}, {"event", policy_scratch(L, 1), false}, {"data", policy_scratch(L, 2), false}}};
     bool json = is_json(x);
     struct buf *name = policy_scratch(L, 3);
@@ -333,6 +343,10 @@ static int request_message(lua_State *L) {
     }
     push_slice(L, json ? buf_slice(p.parts[PART_DATA].text) : buf_slice(&x->request.body));
     lua_setfield(L, -2, "data");
+    if (find_key(x, &key)) {
+        push_slice(L, key);
+        lua_setfield(L, -2, "key");
+    }
     return 1;
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "conn.h"
+#include "lua_log.h"
 #include "lua_policy.h"
 
 /* --- phases ------------------------------------------------------------------------------------- */
@@ -221,6 +222,7 @@ static void routine_free(struct routine *r, bool clean) {
     if (r->exchange)
         take_exchange(r);
     lua_request_forget(r);
+    lua_log_forget(r);
     release_thread(r, clean);
     luaL_unref(r->policy->L, LUA_REGISTRYINDEX, r->function);
     wheel_cancel(&r->timer);

@@ -10,6 +10,7 @@
 
 #include "conn.h"
 #include "lua_json.h"
+#include "lua_log.h"
 #include "lua_policy.h"
 #include "server.h"
 
@@ -135,7 +136,10 @@ bool lua_stream_begin(lua_State *L, struct stream *s) {
         s->expiry = x->expires;
         s->expires_ms = deadline_of(w, x->expires);
     }
-    int rc = stream_begin(s, x, start_of(id), id);
+    struct hub_start start = start_of(id);
+    if (x->vouched && start.kind == HUB_AFTER)
+        start.kind = (enum hub_start_kind)x->vouched;
+    int rc = stream_begin(s, x, start, id);
     lua_pop(L, 1);
     if (rc)
         luaL_error(L, "not enough memory");
@@ -492,6 +496,40 @@ static void answer_busy(struct exchange *x) {
     exchange_fail(x, 503, "the server has as many connections as it may have, try again later");
 }
 
+/* Makes the stream: request and options are at 1 and 2. */
+static int open_stream(lua_State *L, struct exchange *x) {
+    struct stream *s = stream_new(x);
+    if (!s)
+        return luaL_error(L, "not enough memory");
+    s->generation = (uint32_t)policy_of(L)->running->generation->number;
+    if (lua_istable(L, 2) && lua_getfield(L, 2, "opening") == LUA_TBOOLEAN)
+        s->opening = s->opening && lua_toboolean(L, -1);
+    s->admin = lua_istable(L, 2) && lua_getfield(L, 2, "admin") != LUA_TNIL && lua_toboolean(L, -1);
+    lua_stream_push(L, s);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, UV_REQUEST);
+    return 1;
+}
+
+/* True where the client's last event id is newer than all that has come from the log yet. */
+static bool ahead_of_us(lua_State *L, struct exchange *x, struct message_id *id) {
+    struct slice text = {NULL, 0};
+    push_last_id(L, x);
+    text.ptr = lua_tolstring(L, -1, &text.len);
+    struct hub_start start = start_of(text);
+    lua_pop(L, 1);
+    *id = start.id;
+    return start.kind == HUB_AFTER && message_id_after(start.id, hub_newest(x->worker->hub));
+}
+
+/* The log was asked about that id. */
+static int opened(lua_State *L, int status, lua_KContext kind) {
+    struct exchange *x = lua_request_check(L, 1);
+    (void)status;
+    x->vouched = kind == HUB_AFTER ? 0 : (uint8_t)kind;
+    return open_stream(L, x);
+}
+
 /* open_stream(request, options): the stream, or nothing where the request is answered already. */
 static int core_open_stream(lua_State *L) {
     struct exchange *x = lua_request_check(L, 1);
@@ -513,17 +551,10 @@ static int core_open_stream(lua_State *L) {
         answer_busy(x);
         return 0;
     }
-    struct stream *s = stream_new(x);
-    if (!s)
-        return luaL_error(L, "not enough memory");
-    s->generation = (uint32_t)policy_of(L)->running->generation->number;
-    if (lua_istable(L, 2) && lua_getfield(L, 2, "opening") == LUA_TBOOLEAN)
-        s->opening = s->opening && lua_toboolean(L, -1);
-    s->admin = lua_istable(L, 2) && lua_getfield(L, 2, "admin") != LUA_TNIL && lua_toboolean(L, -1);
-    lua_stream_push(L, s);
-    lua_pushvalue(L, 1);
-    lua_setiuservalue(L, -2, UV_REQUEST);
-    return 1;
+    struct message_id ahead;
+    if (w->server->redis && ahead_of_us(L, x, &ahead))
+        return lua_log_vouch(L, ahead, opened);
+    return open_stream(L, x);
 }
 
 /* finish_stream(stream): its handler has returned. */

@@ -12,7 +12,9 @@
 #include <unistd.h>
 
 #include "chain.h"
+#include "idempotency.h"
 #include "listener.h"
+#include "redis_log.h"
 #include "reload.h"
 #include "status.h"
 #include "stream_gzip.h"
@@ -157,12 +159,22 @@ static void reload_on(struct server *s) {
         on_scripts_changed(s);
 }
 
+static void stop_loop(void *context) {
+    struct server *s = context;
+    uv_stop(&s->loop);
+}
+
 static void end_if_over(struct server *s) {
     pthread_mutex_lock(&s->lock);
     bool over = s->live == 0 && s->state != SERVER_ENDED;
     pthread_mutex_unlock(&s->lock);
-    if (over)
-        uv_stop(&s->loop);
+    if (!over || s->leaving)
+        return;
+    s->leaving = true;
+    if (s->redis && s->control_started)
+        redis_log_leave(s->redis, stop_loop, s);
+    else
+        stop_loop(s);
 }
 
 static void on_command(uv_async_t *async) {
@@ -252,19 +264,27 @@ static void control(void *argument) {
     pthread_mutex_unlock(&s->lock);
 }
 
-static int start_control(struct server *s) {
+static int take_signals(struct server *s) {
     static const int SIGNALS[3] = {SIGTERM, SIGINT, SIGHUP};
-    uv_timer_init(&s->loop, &s->house);
-    uv_timer_init(&s->loop, &s->last_call);
-    s->house.data = s->last_call.data = s;
-    uv_timer_start(&s->house, on_house, HOUSE_MS, HOUSE_MS);
-    for (int i = 0; s->take_signals && i < 3; i++) {
+    for (int i = 0; s->take_signals && !s->signals_taken && i < 3; i++) {
         uv_signal_init(&s->loop, &s->signals[i]);
         s->signals[i].data = s;
         int rc = uv_signal_start(&s->signals[i], on_signal, SIGNALS[i]);
         if (rc)
             return rc;
     }
+    s->signals_taken = true;
+    return 0;
+}
+
+static int start_control(struct server *s) {
+    uv_timer_init(&s->loop, &s->house);
+    uv_timer_init(&s->loop, &s->last_call);
+    s->house.data = s->last_call.data = s;
+    uv_timer_start(&s->house, on_house, HOUSE_MS, HOUSE_MS);
+    int rc = take_signals(s);
+    if (rc)
+        return rc;
     if (s->source.folder) {
         s->watcher = watcher_new(&s->loop, s->source.folder, &s->log, on_scripts_changed, s);
         if (!s->watcher)
@@ -273,7 +293,7 @@ static int start_control(struct server *s) {
     sigset_t all, old;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    int rc = uv_thread_create(&s->control, control, s);
+    rc = uv_thread_create(&s->control, control, s);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     s->control_started = rc == 0;
     return rc;
@@ -311,6 +331,40 @@ static bool make_keys(struct server *s, char error[SERVER_ERROR_BYTES]) {
     return s->keys != NULL;
 }
 
+/* What follows the log where it is kept in Redis. */
+static bool make_redis(struct server *s, char error[SERVER_ERROR_BYTES]) {
+    char why[REDIS_ERROR_BYTES];
+    if (!s->config->has_redis)
+        return true;
+    struct redis_log_options options = {.config = s->config, .hub = s->hub, .log = &s->log, .loop = &s->loop, .workers = s->config->workers};
+    s->redis = redis_log_new(&options, why);
+    if (!s->redis)
+        explain(error, "%s", why);
+    return s->redis != NULL;
+}
+
+/* Waits for Redis and fills the histories. The host's thread runs the loop meanwhile, so that a broken connection's SIGPIPE must not reach it, and signals that end the server end the wait. */
+static bool start_redis(struct server *s, char error[SERVER_ERROR_BYTES]) {
+    char why[REDIS_ERROR_BYTES];
+    sigset_t pipe, old, pending;
+    if (!s->redis)
+        return true;
+    if (take_signals(s) != 0) {
+        explain(error, "cannot take signals");
+        return false;
+    }
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe, &old);
+    bool started = redis_log_start(s->redis, &s->stop_wanted, why);
+    if (!sigismember(&old, SIGPIPE) && sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE))
+        sigtimedwait(&pipe, NULL, &(struct timespec){0, 0});
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (!started)
+        explain(error, "%s", why);
+    return started;
+}
+
 /* Everything that needs no thread. */
 static struct server *make(struct server_options *options, char error[SERVER_ERROR_BYTES]) {
     struct server *s = calloc(1, sizeof *s);
@@ -343,8 +397,9 @@ static struct server *make(struct server_options *options, char error[SERVER_ERR
     s->hub = hub_new(s->config, s->config->workers, &ops, wall_ms());
     s->shared = shared_dict_new(SHARED_BYTES);
     s->limits = ratelimit_new(LIMIT_KEYS);
+    s->published = idempotency_new(IDEMPOTENCY_KEYS);
     s->workers = calloc(s->config->workers, sizeof *s->workers);
-    if (!s->hub || !s->shared || !s->limits || !s->workers || !make_chains(s) || !make_keys(s, error))
+    if (!s->hub || !s->shared || !s->limits || !s->published || !s->workers || !make_chains(s) || !make_keys(s, error) || !make_redis(s, error))
         goto fail;
     return s;
 
@@ -461,7 +516,7 @@ struct server *server_start(struct server_options *options, char error[SERVER_ER
     if (!s)
         return NULL;
     if (listener_resolve(s->config->host.data, s->config->port, &address, error) != 0 || listener_probe(&address, error) != 0 ||
-        !load_first(s, error) || !listen_all(s, &address, error))
+        !start_redis(s, error) || !load_first(s, error) || !listen_all(s, &address, error))
         goto fail;
     if (start_control(s) != 0) {
         explain(error, "cannot start the control thread");
@@ -543,16 +598,19 @@ void server_free(struct server *s) {
     free(s->workers);
     if (s->command.data) {
         watcher_close(s->watcher);
+        redis_log_close(s->redis);
         uv_walk(&s->loop, close_handle, NULL);
         while (uv_run(&s->loop, UV_RUN_DEFAULT) != 0)
             continue;
         uv_loop_close(&s->loop);
     }
+    redis_log_free(s->redis);
     hub_free(s->hub);
     reload_deinit(s);
     shared_dict_free(s->shared);
     ratelimit_free(s->limits);
     chains_free(s->chains);
+    idempotency_free(s->published);
     token_keys_free(s->keys);
     snapshot_source_deinit(&s->source);
     config_free(s->config);

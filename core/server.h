@@ -20,6 +20,8 @@
 
 struct attempt;
 struct chains;
+struct idempotency;
+struct redis_log;
 struct watcher;
 
 enum {
@@ -47,6 +49,8 @@ struct server {
     struct shared_dict *shared;
     struct ratelimit *limits;
     struct chains *chains;   /* NULL: compression is off */
+    struct idempotency *published; /* answers by idempotency key */
+    struct redis_log *redis;       /* NULL: the log is in memory */
     struct token_keys *keys; /* of jwt.key; NULL: none is configured. Shared by all workers */
     const struct policy_ops *ops;
     void *policy_context;
@@ -75,6 +79,8 @@ struct server {
     bool take_signals;
     struct notify notify; /* where it takes signals: to who started the process */
     bool told_reloading;  /* the control thread's own: `notify` has been told of a reload, and not yet of its end */
+    bool signals_taken;
+    bool leaving; /* the other nodes are being told */
     bool control_started;
     bool trial; /* `sluice check`: scripts are loaded and let go, nothing of them takes effect */
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "json.h"
+#include "redis_log.h"
 #include "server.h"
 
 void server_metrics(struct server *s, struct metrics *sum, struct metrics_state *state) {
@@ -80,15 +81,25 @@ bool server_any_stuck(const struct server *s) {
     return false;
 }
 
+/* null, "connected" or what is wrong. */
+static int append_redis(const struct server *s, bool connected, bool details, const char *state, struct buf *out) {
+    if (!s->redis)
+        return buf_append_text(out, "null");
+    return json_append_string(out, slice_of(connected || details ? state : "not connected; the details need an admin token"));
+}
+
 int server_health(struct server *s, bool details, struct buf *out) {
+    char redis[REDIS_ERROR_BYTES];
     pthread_mutex_lock(&s->lock);
     bool draining = s->state != SERVER_RUNNING || atomic_load(&s->draining);
-    const char *status = draining ? "draining" : s->reload_failed || server_any_stuck(s) ? "degraded" : "ok";
+    bool connected = !s->redis || redis_log_state(s->redis, redis);
+    const char *status = draining ? "draining" : s->reload_failed || server_any_stuck(s) || !connected ? "degraded" : "ok";
     int rc = buf_appendf(out, "{\"status\":\"%s\",\"generation\":%" PRIu64 ",\"loaded\":\"", status, s->generation);
     rc = rc ? rc : metrics_timestamp(out, s->loaded);
     rc = rc ? rc : buf_append_text(out, "\",\"reload_error\":");
     rc = rc ? rc : append_reload_error(s, details, out);
-    rc = rc ? rc : buf_append_text(out, ",\"redis\":null");
+    rc = rc ? rc : buf_append_text(out, ",\"redis\":");
+    rc = rc ? rc : append_redis(s, connected, details, redis, out);
     rc = rc ? rc : append_stuck(s, out);
     rc = rc ? rc : buf_append_char(out, '}');
     pthread_mutex_unlock(&s->lock);

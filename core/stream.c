@@ -257,9 +257,10 @@ int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, s
     s->holds = x->holds;
     x->holds = NULL;
     s->sub.position = joined.position;
+    s->epoch = joined.epoch;
     s->sub.state = joined.live ? SUBSCRIBER_LIVE : SUBSCRIBER_REPLAYING;
     s->opened_ms = s->sent_ms = s->progress_ms = worker_now(w);
-    s->replayed = start.kind == HUB_AFTER || start.kind == HUB_NONSENSE;
+    s->replayed = start.kind != HUB_NEW && start.kind != HUB_EARLIEST;
 
     struct buf *out = worker_head(w);
     int rc = stream_gzip_negotiate(s, x);
@@ -503,6 +504,27 @@ void stream_rewind(struct stream *s) {
         return;
     s->sub.state = SUBSCRIBER_REPLAYING;
     conn_make_ready(s->conn);
+}
+
+void stream_restart(struct stream *s) {
+    struct worker *w = s->worker;
+    struct hub_joined joined;
+    size_t count;
+    struct message_id was = s->sub.position;
+    struct hub_source *sources = stream_sources(s, &count);
+    if (!sources) {
+        stream_close(s, STREAM_NO_MEMORY);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        sources[i].since = (struct message_id){0, 0};
+    hub_rejoin(w->hub, sources, count, wall_ms(), &joined);
+    sources_back(s, sources);
+    s->sub.position = joined.position;
+    s->epoch = joined.epoch;
+    s->sub.state = joined.live ? SUBSCRIBER_LIVE : SUBSCRIBER_REPLAYING;
+    if (send_gap(s, &joined.gap, was, sources, count) && !joined.live)
+        conn_make_ready(s->conn);
 }
 
 /* --- what handlers send ------------------------------------------------------------------------- */

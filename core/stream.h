@@ -59,6 +59,7 @@ struct stream {
     uint32_t acked;              /* what it had acknowledged at progress_ms, modulo 2^32 */
     uint32_t generation;         /* of the policy that opened it */
     uint32_t sub_count;
+    uint32_t epoch;              /* of the log that its position belongs to */
     char *user;                   /* or NULL */
     struct ratelimit_hold *holds; /* what limits count as open until it ends */
     struct exchange *exchange;    /* while a handler runs */
@@ -116,6 +117,9 @@ bool stream_write_gap(struct stream *s);
 
 /* The stream's channels as the hub reads them, in the worker's scratch: sources[0] is `sluice.all`, the others in the order of the subscriptions. NULL: no memory. */
 struct hub_source *stream_sources(struct stream *s, size_t *count);
+
+/* Its position belongs to a log that is no more, or never was one: tells the gap and goes on with all that is kept. */
+void stream_restart(struct stream *s);
 
 /* Reads the log anew from the stream's position, since live messages were lost for it on the way. */
 void stream_rewind(struct stream *s);

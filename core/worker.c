@@ -20,6 +20,7 @@ enum {
     TURN_SLICE = 64,
     TURN_READY = 64,
     LISTEN_AGAIN_MS = 100,
+    REJOIN_FLUSH = 1024,
     BUSY_MS = 1000 /* one turn of scripts that is worth telling */
 };
 
@@ -71,10 +72,9 @@ struct hub_source *worker_sources(struct worker *w, size_t count) {
 
 /* --- the turn ----------------------------------------------------------------------------------- */
 
-/* Live messages were left out of the inbox: every stream reads the log from its position. */
+/* Live messages are missing: every stream reads the log from its position. */
 static void rewind_streams(struct worker *w) {
     struct list *ring = &w->registry.all->ring;
-    log_write(w->log, LOG_WARN, "worker", "worker %u fell behind: its streams read what they missed from history", w->index);
     for (struct list *node = ring->next; node != ring; node = node->next) {
         struct stream *s = list_entry(list_entry(node, struct subscriber, all_node), struct stream, sub);
         if (s->conn)
@@ -86,7 +86,7 @@ static void take_inbox(struct worker *w) {
     if (!hub_has_mail(w->hub, w->index))
         return;
     hub_take(w->hub, w->index, &w->inbox);
-    bool overflowed = w->inbox.overflowed;
+    bool overflowed = w->inbox.overflowed, lost = w->inbox.lost;
     for (size_t i = 0; i < w->inbox.count; i++) {
         struct inbox_item *item = &w->inbox.items[i];
         if (item->task) {
@@ -98,7 +98,25 @@ static void take_inbox(struct worker *w) {
     }
     w->inbox.count = 0;
     if (overflowed)
+        log_write(w->log, LOG_WARN, "worker", "worker %u fell behind: its streams read what they missed from history", w->index);
+    if (overflowed || lost)
         rewind_streams(w);
+}
+
+void worker_rejoin_streams(struct worker *w, struct message_id last) {
+    struct list *ring = &w->registry.all->ring;
+    uint32_t epoch = hub_epoch(w->hub);
+    while (registry_step(&w->registry, REJOIN_FLUSH)) /* what lies before this place in the one order */
+        continue;
+    for (struct list *node = ring->next; node != ring; node = node->next) {
+        struct stream *s = list_entry(list_entry(node, struct subscriber, all_node), struct stream, sub);
+        if (!s->conn || s->epoch == epoch)
+            continue;
+        if (s->epoch == HUB_EPOCH_UNSURE && !message_id_after(s->sub.position, last))
+            s->epoch = epoch;
+        else
+            stream_restart(s);
+    }
 }
 
 static void serve_ready(struct worker *w) {

@@ -118,6 +118,9 @@ void worker_unlisten(struct worker *w);
 /* Closes the streams whose clients are found dead. */
 void worker_sweep(struct worker *w);
 
+/* The log has begun anew, or can be asked again: streams whose position belongs to none, or is later than its newest id `last`, are told a gap and go on with what is kept. */
+void worker_rejoin_streams(struct worker *w, struct message_id last);
+
 /* Ends streams over the drain period, then the loop. */
 void worker_drain(struct worker *w, uint64_t drain_ms);
 

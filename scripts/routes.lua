@@ -9,11 +9,19 @@ local function events(stream, request)
   stream:subscribe(channels)
 end
 
+-- Where the log cannot be reached (503) the client is told when to try again; with an Idempotency-Key it may, also where
+-- it is not known whether the message is in the log (state "unknown").
+local function refused(status, why, state)
+  if status ~= 503 then sluice.reject(status, why) end
+  local headers = { ["Content-Type"] = "application/json", ["Retry-After"] = "1" }
+  return status, sluice.json.encode({ error = why, state = state }), headers
+end
+
 local function publish(request)
   local message, problem = request:message()
   if not message then sluice.reject(400, problem) end
-  local id, subscribers, status = sluice.publish(message.channel, message, request)
-  if not id then sluice.reject(status, subscribers) end
+  local id, subscribers, status, state = sluice.publish(message.channel, message, request)
+  if not id then return refused(status, subscribers, state) end
   return 200, '{"id":"' .. id .. '","subscribers":' .. subscribers .. "}", JSON
 end
 

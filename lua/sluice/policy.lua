@@ -171,7 +171,7 @@ return function(core)
     end
   end
 
-  local MESSAGE_FIELDS = { channel = true, event = true, data = true, id = true }
+  local MESSAGE_FIELDS = { channel = true, event = true, data = true, id = true, key = true }
 
   -- A message as hooks see it, from what a script has given.
   local function message_of(channel, given)
@@ -189,10 +189,12 @@ return function(core)
     return { channel = channel, event = event, data = data }
   end
 
-  -- Publishes. Returns the id and the number of subscribers, or nil, why, status. Raises where the arguments are of the wrong kind.
+  -- Publishes. Returns the id and the number of subscribers, or nil, why, status, state. Raises where the arguments are of the wrong kind.
   function policy.publish(generation, channel, given, request)
     local hooks = generation.on_publish
     local message = message_of(channel, given)
+    local key = type(given) == "table" and given.key or nil
+    local fingerprint = key and core.fingerprint(message.channel, message.event, message.data)
     for i = 1, #hooks do
       local guard <close> = enter(core.ON_PUBLISH)
       -- A copy: nil means unchanged, whatever the hook did to what it was given.
@@ -206,7 +208,7 @@ return function(core)
         wrong_return(hooks[i].where, answer)
       end
     end
-    return core.publish(message.channel, message.event, message.data)
+    return core.publish(message.channel, message.event, message.data, key, fingerprint)
   end
 
   -- Shapes a message for one stream. Returns event and data, or nil to skip it.

@@ -80,6 +80,7 @@ describe("sluice.config: defaults", function()
     for key in pairs(EXPECTED) do assert.is_true(known[key], key) end
     for _, key in ipairs({
       "scripts", "jwt.key", "jwt.key_file", "jwt.issuer", "jwt.audience", "jwt.cookie", "redis.url",
+      "redis.user", "redis.password",
     }) do
       assert.is_true(known[key], key)
       known[key] = nil
@@ -218,6 +219,8 @@ local CASES = {
     },
     bad = { "", "127.0.0.1:6379", "http://a", "redis://", "redis://a:b", "redis://a/b", "redis://a:70000", "redis://a b", 5 },
   },
+  ["redis.user"] = TEXT,
+  ["redis.password"] = { good = { "x", "with blanks" }, bad = { "", 5 } },
   ["redis.key"] = TEXT,
   ["redis.maxlen"] = integer(1, 1 << 40),
   ["log.level"] = { good = { "debug", "info", "warn", "error" }, bad = { "", "INFO", "trace", 1 } },

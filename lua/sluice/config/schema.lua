@@ -217,12 +217,20 @@ local schema = {
       .. "or `rediss://` for TLS.",
   },
   {
+    key = "redis.user", type = "string", env = "REDIS_USER", example = "sluice",
+    description = "The user to log in as where `redis.url` names none.",
+  },
+  {
+    key = "redis.password", type = "secret", secret = true, env = "REDIS_PASSWORD", example = "change me",
+    description = "The password to log in with where `redis.url` has none.",
+  },
+  {
     key = "redis.key", type = "string", default = "sluice:log",
     description = "Key of the Redis stream that holds the log.",
   },
   {
     key = "redis.maxlen", type = "integer", min = 1, max = TIB, default = 100000,
-    description = "Messages kept in it.",
+    description = "Messages kept in it; from 1000 on Redis keeps up to 100 more, which costs it less.",
   },
 
   {

@@ -81,8 +81,10 @@
 ---The settings under `redis`.
 ---@class sluice.settings_redis
 ---@field url? string The Redis server that joins nodes to a cluster: `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS
+---@field user? string The user to log in as where `redis.url` names none
+---@field password? string The password to log in with where `redis.url` has none
 ---@field key? string Key of the Redis stream that holds the log; default: "sluice:log"
----@field maxlen? integer Messages kept in it; default: 100000
+---@field maxlen? integer Messages kept in it; from 1000 on Redis keeps up to 100 more, which costs it less; default: 100000
 
 ---The settings under `log`.
 ---@class sluice.settings_log
