@@ -120,7 +120,7 @@ describe("the scripts that the documents tell to save", function()
     local count = 0
     for _, document in ipairs{ "README.md", "doc/tutorial.md" } do
       local text = assert(process.read_file(helper.root .. "/" .. document), document)
-      for name, source in text:gmatch("ave[^\n`]- as `examples/quickstart/scripts/([%w_]+%.lua)`.-\n```lua\n(.-)\n```") do
+      for name, source in text:gmatch("ave[^\n`]- as `examples/quickstart/scripts/([%w_]+%.lua)`.-\n```lua script\n(.-)\n```") do
         process.write_file(folder .. "/scripts/" .. name, source)
         count = count + 1
       end

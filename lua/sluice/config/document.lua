@@ -59,7 +59,7 @@ This page is made from `lua/sluice/config/schema.lua`; write it anew with `make 
 
 A configuration file is Lua text that returns a table, nested or with dotted keys:
 
-```lua
+```lua config
 return {
   listen = "127.0.0.1:8080",
   limits = { connections = 20000 },

@@ -5,12 +5,12 @@
 ---`local eventsource = require "sluice.eventsource"`: an EventSource for Lua programs, as the [HTML standard](https://html.spec.whatwg.org/multipage/server-sent-events.html)
 ---describes it. It works in the calling thread and only inside `step` and `run`; a worker's scripts would be held up by it.
 ---
----```lua
+---```lua program
 ---local eventsource = require "sluice.eventsource"
----local client = assert(eventsource.open("http://127.0.0.1:8080/events?channel=news", {
+---local client = assert(eventsource.open("http://127.0.0.1:8080/clock", {
 ---  on_event = function(event) print(event.id, event.event, event.data) end,
 ---}))
----client:run{ count = 10 }
+---client:run{ count = 2 } -- two events, then it goes on
 ---```
 ---
 ---It connects again, with the last event id, whenever a connection ends or cannot be made; after 429 and 503 when `Retry-After` says (seconds or a date). A redirect (301, 302, 303, 307, 308)
