@@ -139,7 +139,11 @@ end
 -- Starts a server by a command line and waits until it listens.
 local function start_server(self, command)
   command = command:gsub("%s*&%s*$", "")
-  if not command:find("--listen", 1, true) then command = command .. " --listen 127.0.0.1:" .. self.port end
+  if command:find("^lua5.4 ") then
+    command = command:gsub(" 8080$", " " .. self.port)
+  elseif not command:find("--listen", 1, true) then
+    command = command .. " --listen 127.0.0.1:" .. self.port
+  end
   local child = process.spawn({ "bash", "-c", ('[ ! -e "$SESSION/env" ] || . "$SESSION/env"; cd "$(cat "$SESSION/cwd")"; ')
     .. command:gsub("^([%u_]+=%S+ )*", "%0exec ", 1):gsub("^exec ([%u_]+=%S+ )", "%1exec ", 1) }, { env = environment(self) })
   self.servers[#self.servers + 1] = child
@@ -149,7 +153,7 @@ local function start_server(self, command)
 end
 
 local function serves(command)
-  return command:find("^make serve") or command:find("^%S*sluice serve") or command:find("^[%u_]+=%S+ %S*sluice serve")
+  return command:find("^make serve") or command:find("^lua5.4 examples/") or command:find("^%S*sluice serve") or command:find("^[%u_]+=%S+ %S*sluice serve")
 end
 
 local function serve(self, command)
