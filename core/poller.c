@@ -2,42 +2,58 @@
 #include "poller.h"
 
 #include <errno.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { POLLER_BATCH = 128 };
+#include "list.h"
 
-static void on_ready(uv_poll_t *handle, int status, int uv_events) {
-    struct poller *p = handle->data;
-    struct epoll_event events[POLLER_BATCH];
-    (void)uv_events;
-    if (status < 0)
-        return;
-    int n = epoll_wait(p->epoll_fd, events, POLLER_BATCH, 0);
-    for (int i = 0; i < n; i++) {
-        struct io *io = events[i].data.ptr;
-        if (io->fd >= 0) /* an earlier callback of this batch may have closed it */
-            io->ready(io, events[i].events);
-    }
+static void on_alarm(struct io *io, uint32_t events) {
+    struct poller *p = list_entry(io, struct poller, alarm);
+    uint64_t count;
+    (void)events;
+    if (read(io->fd, &count, sizeof count) < 0)
+        return; /* nobody has raised it */
+    atomic_exchange(&p->awake, false); /* after reading: who comes from here on raises it again, who came before is seen in this turn */
 }
 
-int poller_init(struct poller *p, uv_loop_t *loop) {
-    p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+int poller_init(struct poller *p) {
+    *p = (struct poller){.epoll_fd = epoll_create1(EPOLL_CLOEXEC), .alarm = {.fd = -1, .ready = on_alarm}};
     if (p->epoll_fd < 0)
         return -errno;
-    int rc = uv_poll_init(loop, &p->handle, p->epoll_fd);
-    if (rc) {
-        close(p->epoll_fd);
-        p->epoll_fd = -1;
-        return rc;
-    }
-    p->handle.data = p;
-    return uv_poll_start(&p->handle, UV_READABLE, on_ready);
+    p->alarm.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int rc = p->alarm.fd < 0 ? -errno : poller_add(p, &p->alarm, EPOLLIN);
+    if (rc)
+        poller_close(p);
+    return rc;
 }
 
 void poller_close(struct poller *p) {
-    uv_poll_stop(&p->handle);
-    uv_close((uv_handle_t *)&p->handle, NULL);
+    if (p->epoll_fd < 0)
+        return;
+    if (p->alarm.fd >= 0)
+        close(p->alarm.fd);
     close(p->epoll_fd);
+    p->epoll_fd = p->alarm.fd = -1;
+}
+
+void poller_wait(struct poller *p, int timeout_ms) {
+    p->ready = epoll_wait(p->epoll_fd, p->events, POLLER_BATCH, timeout_ms);
+}
+
+void poller_dispatch(struct poller *p) {
+    for (int i = 0; i < p->ready; i++) {
+        struct io *io = p->events[i].data.ptr;
+        if (io->fd >= 0) /* an earlier callback of this batch may have closed it */
+            io->ready(io, p->events[i].events);
+    }
+}
+
+void poller_wake(struct poller *p) {
+    uint64_t one = 1;
+    if (atomic_exchange(&p->awake, true))
+        return;
+    while (write(p->alarm.fd, &one, sizeof one) < 0 && errno == EINTR)
+        continue;
 }
 
 static int control(struct poller *p, int op, struct io *io) {

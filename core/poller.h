@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* A worker's set of sockets: one epoll set inside one uv_poll handle, so that a connection costs its descriptor and no libuv handle. Level
- * triggered. Belongs to one loop. */
+/* What a worker waits for: one epoll set of its sockets, level triggered, and a descriptor by which other threads wake it. A connection costs its descriptor and nothing here, and
+ * whatever comes, one system call tells it. Belongs to one thread, save poller_wake. */
 #ifndef SLUICE_POLLER_H
 #define SLUICE_POLLER_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/epoll.h>
-#include <uv.h>
+
+enum { POLLER_BATCH = 128 };
 
 struct io;
 
@@ -21,15 +24,27 @@ struct io {
 };
 
 struct poller {
-    uv_poll_t handle;
     int epoll_fd;
+    struct io alarm; /* an eventfd */
+    _Atomic bool awake; /* its counter is up: nobody else need raise it */
+    int ready; /* events that the last wait has found */
+    struct epoll_event events[POLLER_BATCH];
 };
 
-/* Returns 0 or a negative error. */
-int poller_init(struct poller *p, uv_loop_t *loop);
+/* Returns 0 or a negative error with nothing left open. */
+int poller_init(struct poller *p);
 
-/* Closes the handle; the descriptor goes at once. The loop must run once more. */
+/* Closes the descriptors. Harmless where epoll_fd is -1, as after a poller_init that failed. */
 void poller_close(struct poller *p);
+
+/* Waits up to `timeout_ms` (-1: without end) until something is ready or poller_wake was called. */
+void poller_wait(struct poller *p, int timeout_ms);
+
+/* Calls back what the wait has found ready. */
+void poller_dispatch(struct poller *p);
+
+/* Makes this or the next poller_wait return at once. From any thread, until poller_close. */
+void poller_wake(struct poller *p);
 
 /* Adds a socket. Returns 0 or a negative error. */
 int poller_add(struct poller *p, struct io *io, uint32_t events);

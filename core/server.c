@@ -40,7 +40,7 @@ __attribute__((format(printf, 2, 3))) static void explain(char error[SERVER_ERRO
 
 static void wake_worker(void *context, unsigned worker) {
     struct server *s = context;
-    uv_async_send(&s->workers[worker]->wake);
+    poller_wake(&s->workers[worker]->poller);
 }
 
 /* --- the control thread ------------------------------------------------------------------------- */

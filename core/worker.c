@@ -2,6 +2,7 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,39 +145,12 @@ void worker_sweep(struct worker *w) {
     }
 }
 
-/* Sets the libuv timer to what the wheel waits for. */
-static void on_clock(uv_timer_t *timer);
-
-static void set_clock(struct worker *w) {
-    uint64_t next = wheel_next(&w->wheel);
-    uint64_t due = next == UINT64_MAX ? 0 : w->wheel.now_ms + next;
-    if (due == w->clock_due)
-        return;
-    w->clock_due = due;
-    uint64_t now = worker_now(w);
-    if (due)
-        uv_timer_start(&w->clock, on_clock, due > now ? due - now : 0, 0);
-    else
-        uv_timer_stop(&w->clock);
-}
-
-static void on_busy(uv_idle_t *idle) {
-    (void)idle; /* its being active keeps the loop from waiting */
-}
-
-static void on_clock(uv_timer_t *timer) {
-    struct worker *w = timer->data;
-    w->clock_due = 0;
-    wheel_advance(&w->wheel, worker_now(w));
-    uv_idle_start(&w->busy, on_busy); /* what the timers began is finished, and the next one set, in this turn */
-}
-
 static void check_end(struct worker *w);
 
 void worker_order(struct worker *w, enum worker_order order, uint64_t drain_ms) {
     atomic_store_explicit(&w->order_drain_ms, drain_ms, memory_order_relaxed);
     atomic_store_explicit(&w->order, (int)order, memory_order_release);
-    uv_async_send(&w->wake);
+    poller_wake(&w->poller);
 }
 
 static void obey(struct worker *w) {
@@ -189,8 +163,8 @@ static void obey(struct worker *w) {
         worker_drain(w, atomic_load_explicit(&w->order_drain_ms, memory_order_relaxed));
 }
 
-static void on_turn(uv_check_t *check) {
-    struct worker *w = check->data;
+/* What is to be done after each wait. Returns true where something is left that cannot wait for input. */
+static bool turn(struct worker *w) {
     take_inbox(w);
     obey(w);
     bool more = registry_step(&w->registry, TURN_SLICE);
@@ -201,16 +175,38 @@ static void on_turn(uv_check_t *check) {
     more = more || !list_empty(&w->ended) || !list_empty(&w->dead);
     if (w->draining)
         check_end(w);
-    set_clock(w);
-    if (more) {
-        uv_idle_start(&w->busy, on_busy);
-    } else {
-        uv_idle_stop(&w->busy);
-    }
+    return more;
 }
 
-static void on_wake(uv_async_t *async) {
-    (void)async;
+static void read_clock(struct worker *w) {
+    w->now_ms = uv_hrtime() / 1000000;
+}
+
+/* When the wheel is to be advanced next; UINT64_MAX: when somebody sets a timer. */
+static uint64_t next_due(const struct worker *w) {
+    uint64_t next = wheel_next(&w->wheel);
+    return next == UINT64_MAX ? next : w->wheel.now_ms + next;
+}
+
+/* How long nothing need be done but for input. */
+static int idle_ms(const struct worker *w, uint64_t due) {
+    if (due == UINT64_MAX)
+        return -1;
+    uint64_t left = due > w->now_ms ? due - w->now_ms : 0;
+    return left < INT_MAX ? (int)left : INT_MAX;
+}
+
+static void loop(struct worker *w) {
+    bool more = false;
+    while (!w->stopping) {
+        uint64_t due = next_due(w);
+        poller_wait(&w->poller, more ? 0 : idle_ms(w, due));
+        read_clock(w);
+        poller_dispatch(&w->poller);
+        if (w->now_ms >= due)
+            wheel_advance(&w->wheel, w->now_ms);
+        more = turn(w);
+    }
 }
 
 /* --- being watched ------------------------------------------------------------------------------- */
@@ -291,18 +287,11 @@ void worker_drain(struct worker *w, uint64_t drain_ms) {
     }
 }
 
-static void close_handle(uv_handle_t *handle, void *context) {
-    (void)context;
-    if (!uv_is_closing(handle))
-        uv_close(handle, NULL);
-}
-
 void worker_stop(struct worker *w) {
     w->stopping = true;
-    uv_stop(&w->loop);
 }
 
-/* Closes all that is open. The handles' close callbacks still need a turn of the loop. */
+/* Closes all that is open. */
 static void shut(struct worker *w) {
     worker_unlisten(w);
     hub_close_inbox(w->hub, w->index);
@@ -320,37 +309,15 @@ static void shut(struct worker *w) {
     if (w->policy)
         w->ops->destroy(w->policy);
     w->policy = NULL;
-    poller_close(&w->poller);
-    uv_walk(&w->loop, close_handle, NULL);
-    while (uv_run(&w->loop, UV_RUN_DEFAULT) != 0)
-        continue; /* a second order to stop makes one run end early */
 }
 
 /* --- the thread --------------------------------------------------------------------------------- */
 
 static void run(void *argument) {
     struct worker *w = argument;
-    uv_run(&w->loop, UV_RUN_DEFAULT);
+    loop(w);
     shut(w);
     server_worker_ended(w->server);
-}
-
-static int init_loop(struct worker *w) {
-    int rc = uv_loop_init(&w->loop);
-    if (rc)
-        return rc;
-    w->loop_made = true;
-    rc = poller_init(&w->poller, &w->loop);
-    rc = rc ? rc : uv_async_init(&w->loop, &w->wake, on_wake);
-    if (rc)
-        return rc;
-    uv_check_init(&w->loop, &w->turn);
-    uv_idle_init(&w->loop, &w->busy);
-    uv_timer_init(&w->loop, &w->clock);
-    w->turn.data = w->clock.data = w;
-    uv_check_start(&w->turn, on_turn);
-    wheel_init(&w->wheel, uv_now(&w->loop));
-    return 0;
 }
 
 /* Takes back what a start has come to before it failed. */
@@ -358,14 +325,7 @@ static void undo_start(struct worker *w) {
     if (w->policy)
         w->ops->destroy(w->policy);
     registry_deinit(&w->registry);
-    if (!w->loop_made)
-        return;
-    uv_walk(&w->loop, close_handle, NULL);
-    while (uv_run(&w->loop, UV_RUN_DEFAULT) != 0)
-        continue;
-    if (w->poller.epoll_fd >= 0)
-        close(w->poller.epoll_fd);
-    uv_loop_close(&w->loop);
+    poller_close(&w->poller);
 }
 
 /* Everything but the thread. */
@@ -386,7 +346,9 @@ static int prepare(struct worker *w) {
         return rc;
     w->random[0] = seed.k0;
     w->random[1] = seed.k1 | 1; /* never all zero */
-    rc = init_loop(w);
+    read_clock(w);
+    wheel_init(&w->wheel, w->now_ms);
+    rc = poller_init(&w->poller);
     rc = rc ? rc : registry_init(&w->registry, &stream_subscriber_ops);
     if (rc)
         return rc;
@@ -425,6 +387,6 @@ void worker_join(struct worker *w) {
     free(w->sources);
     buf_deinit(&w->head);
     free(w->inbox.items);
-    uv_loop_close(&w->loop);
+    poller_close(&w->poller); /* others may have woken it to its end */
     free(w);
 }

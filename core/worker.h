@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One thread: a libuv loop, a listener, connections, streams, a policy. A turn of the loop reads what came in, takes the inbox, serves a slice of the fan-out, resumes what is
+/* One thread: a poller, a listener, connections, streams, a policy. A turn of the loop reads what came in, takes the inbox, serves a slice of the fan-out, resumes what is
  * ready, and frees what has closed. */
 #ifndef SLUICE_WORKER_H
 #define SLUICE_WORKER_H
@@ -32,12 +32,7 @@ struct worker {
     unsigned index;
 
     uv_thread_t thread;
-    uv_loop_t loop;
-    uv_async_t wake;
-    uv_check_t turn;
-    uv_idle_t busy; /* active while there is work that cannot wait for input */
-    uv_timer_t clock;
-    uint64_t clock_due; /* what `clock` is set to, in wheel time; 0: stopped */
+    uint64_t now_ms; /* see worker_now */
     struct poller poller;
     struct wheel wheel;
     struct registry registry;
@@ -70,7 +65,6 @@ struct worker {
     char date[HTTP_DATE_BYTES + 1];
     bool draining;
     bool stopping;
-    bool loop_made;
     struct wheel_timer drain_timer;
 
     /* What the control thread has ordered; the next turn obeys. To leave must not need memory, so it comes by no task. */
@@ -92,9 +86,9 @@ int worker_start(struct worker *w);
 /* Waits for the thread's end and frees what is left. */
 void worker_join(struct worker *w);
 
-/* Milliseconds of the loop's clock: the time of wheel and deadlines. */
+/* Milliseconds of a clock that never steps, as of the beginning of the turn: the time of wheel and deadlines. */
 static inline uint64_t worker_now(const struct worker *w) {
-    return uv_now(&w->loop);
+    return w->now_ms;
 }
 
 /* Unix time in milliseconds: the time of ids and histories. */
