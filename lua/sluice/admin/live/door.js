@@ -60,9 +60,9 @@
     const notice = sessionStorage.getItem(NOTICE) ?? "";
     sessionStorage.removeItem(TOKEN);
     sessionStorage.removeItem(NOTICE);
-    if (answer.status === 401) return show(tried ? said.error : notice, true);
-    // A cookie, or a token that is good but no administrator's; or no key, and not from loopback.
-    show(said.error, tried || answer.headers.has("WWW-Authenticate"));
+    // 403: a token, or a cookie, that is good but no administrator's.
+    const asked = answer.status === 401 || answer.status === 403;
+    show(answer.status === 401 && !tried ? notice : said.error, asked);
   };
 
   form.addEventListener("submit", (event) => {
