@@ -5,7 +5,7 @@
 local access = require "sluice.admin.access"
 
 -- Modules that define routes: functions (route, sluice), called for each generation before its scripts.
-local PARTS = { (require "sluice.admin.api") }
+local PARTS = { (require "sluice.admin.api"), (require "sluice.admin.live") }
 
 local METHODS = { "get", "post", "stream" }
 

@@ -1,17 +1,9 @@
 -- SPDX-License-Identifier: MIT
 -- What programs ask an administrator's routes: streams, channels, reloads, counts as JSON; frames as an event stream. doc/observability.md lists them.
 
-local NO_CACHE = { ["Cache-Control"] = "no-store" }
+local ask = require "sluice.admin.ask"
 
--- Query parameters by name, those that are there; numbers where they are some.
-local function options_of(request, names)
-  local options = {}
-  for _, name in ipairs(names) do
-    local text = request:query(name)
-    if text and text ~= "" then options[name] = name == "limit" and math.tointeger(tonumber(text)) or text end
-  end
-  return options
-end
+local NO_CACHE = { ["Cache-Control"] = "no-store" }
 
 -- A frame as text: what is not UTF-8 (only comments of scripts can hold such) shows as a replacement.
 local function readable(frame)
@@ -22,17 +14,10 @@ end
 return function(route, sluice)
   local admin, reject = sluice.admin, sluice.reject
 
-  -- Calls a function of sluice.admin; what it says about its arguments is a 400.
-  local function call(run, ...)
-    local ok, result = pcall(run, ...)
-    if ok then return result end
-    local why = type(result) == "string" and result:match("^sluice%.admin%.%w+: (.*)$")
-    if why then reject(400, why) end
-    error(result, 0)
-  end
+  local function call(run, ...) return ask.call(reject, run, ...) end
 
   route:get("/_sluice/streams", function(request)
-    return 200, call(admin.streams, options_of(request, { "limit", "after", "sort", "user", "address", "channel" })), NO_CACHE
+    return 200, call(admin.streams, ask.options(request, { "limit", "after", "sort", "user", "address", "channel" })), NO_CACHE
   end)
 
   route:post("/_sluice/close", function(request)
@@ -44,7 +29,7 @@ return function(route, sluice)
   end)
 
   route:get("/_sluice/channels", function(request)
-    return 200, call(admin.channels, options_of(request, { "limit", "sort", "prefix" })), NO_CACHE
+    return 200, call(admin.channels, ask.options(request, { "limit", "sort", "prefix" })), NO_CACHE
   end)
 
   route:get("/_sluice/reloads", function()
@@ -56,7 +41,7 @@ return function(route, sluice)
   end)
 
   route:stream("/_sluice/tap", function(stream, request)
-    local rule = options_of(request, { "stream", "address", "channel" })
+    local rule = ask.options(request, { "stream", "address", "channel" })
     local tap <close> = call(admin.tap, rule)
     stream:comment("tapping") -- the head goes out now
     while true do

@@ -2,6 +2,7 @@
 -- The live page at /_sluice/ and the stream that feeds it. Its parts lie in live/ beside this file. Whoever comes gets the door only (door.*), which
 -- holds nothing of the server's; the page itself (/_sluice/page) and what it shows are for administrators, see sluice.admin.
 
+local ask = require "sluice.admin.ask"
 local core = require "sluice.core"
 local version = require "sluice.version"
 
@@ -12,9 +13,6 @@ local METRICS_S = 1
 local TABLES_EVERY = 2 -- of the metrics
 local TABLES_EVERY_MANY, MANY = 5, 5000 -- with so many streams
 local ROWS = 100
-
-local CHANNEL_SORTS = { rate = true, subscribers = true, messages = true, name = true }
-local STREAM_SORTS = { id = true, age = true, queue = true, events = true, bytes = true }
 
 -- --- the page ----------------------------------------------------------------------------------------
 
@@ -52,28 +50,6 @@ end
 
 local composed -- by the first generation that has the page; the same for all of a state
 
--- --- the stream --------------------------------------------------------------------------------------
-
--- What a client asks to see of a table: query parameters as "streams.sort".
-local function view(sluice, request, table_name, sorts, names)
-  local asked = { limit = ROWS }
-  for _, name in ipairs(names) do
-    local value = request:query(("%s.%s"):format(table_name, name))
-    if value and value ~= "" then asked[name] = value end
-  end
-  if not sorts[asked.sort or "name"] and not sorts[asked.sort] then
-    sluice.reject(400, ("%s.sort: the %s cannot be sorted so"):format(table_name, table_name))
-  end
-  return asked
-end
-
-local function lists(sluice, result, ...)
-  for _, name in ipairs({ ... }) do
-    if result[name] then sluice.json.array(result[name]) end
-  end
-  return result
-end
-
 return function(route, sluice)
   composed = composed or compose()
   local headers = {
@@ -98,33 +74,36 @@ return function(route, sluice)
 
   -- No opening block: what it says of coming back is for many clients, and an operator wants to be back at once.
   route:stream("/_sluice/live", { opening = false }, function(stream, request)
-    local channels = view(sluice, request, "channels", CHANNEL_SORTS, { "sort", "prefix" })
-    local streams = view(sluice, request, "streams", STREAM_SORTS, { "sort", "user", "address", "channel" })
-    local sent = {} -- what was sent last, of what seldom changes
+    local channels = ask.options(request, { "sort", "prefix" }, "channels.")
+    local streams = ask.options(request, { "sort", "user", "address", "channel" }, "streams.")
+    channels.limit, streams.limit = ROWS, ROWS
+    local seen = {} -- of what seldom changes, what was sent last
+
     local function send_new(event, data)
       local text = type(data) == "string" and data or sluice.json.encode(data)
-      if sent[event] == text then return end
-      sent[event] = text
+      if seen[event] == text then return end
+      seen[event] = text
       stream:send({ event = event, data = text })
     end
 
-    send_new("server", { version = version, page = composed.tag })
-    local turn, every = 0, TABLES_EVERY
+    local function send_tables()
+      -- Both before the first event: what makes no sense in them is still answered with 400.
+      local found_channels = ask.call(sluice.reject, sluice.admin.channels, channels)
+      local found_streams = ask.call(sluice.reject, sluice.admin.streams, streams)
+      for _, one in ipairs(found_streams.streams) do one.mine = one.id == stream.id or nil end
+      send_new("server", { version = version, page = composed.tag })
+      send_new("health", (sluice.health(true)))
+      send_new("reloads", { reloads = sluice.admin.reloads() })
+      stream:send({ event = "channels", data = found_channels })
+      stream:send({ event = "streams", data = found_streams })
+      return found_streams.total > MANY and TABLES_EVERY_MANY or TABLES_EVERY
+    end
+
+    local turn = 0
     while stream:is_open() do
+      if turn <= 0 then turn = send_tables() end
+      turn = turn - 1
       stream:send({ event = "metrics", data = sluice.admin.metrics() })
-      if turn % every == 0 then
-        send_new("health", (sluice.health(true)))
-        send_new("reloads", { reloads = sluice.json.array(sluice.admin.reloads()) })
-        stream:send({ event = "channels", data = lists(sluice, sluice.admin.channels(channels), "channels") })
-        local found = lists(sluice, sluice.admin.streams(streams), "streams", "missing")
-        for _, one in ipairs(found.streams) do
-          lists(sluice, one, "channels")
-          one.mine = one.id == stream.id or nil
-        end
-        stream:send({ event = "streams", data = found })
-        every = found.total > MANY and TABLES_EVERY_MANY or TABLES_EVERY
-      end
-      turn = turn + 1
       sluice.sleep(METRICS_S)
     end
   end)

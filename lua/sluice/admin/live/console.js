@@ -141,7 +141,7 @@ const tap = new Listener("tap", {
     const said = JSON.parse(event.data);
     if (event.type === "dropped") return lines.add(line([["type", `${asCount(said.count)} frames not shown: too many at once`]], ""));
     lines.add(line([["", asClock(said.at * 1000)], ["", "stream " + said.stream], ["", said.channel ? "channel " + said.channel : ""]],
-      said.frame.replace(/\r/g, "\u240d"), "sent"));
+      said.frame.replace(/\n+$/, "").replace(/\r/g, "\u240d"), "sent"));
   },
 });
 

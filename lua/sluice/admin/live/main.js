@@ -61,7 +61,7 @@ let before = null;
 const onMetrics = (now) => {
   const at = Date.now();
   // Counts that went back are another process's.
-  const seconds = before && now.uptime > before.uptime ? now.uptime - before.uptime : null;
+  const seconds = before && now.uptimeSeconds > before.uptimeSeconds ? now.uptimeSeconds - before.uptimeSeconds : null;
   const rate = (...names) => seconds && names.reduce((sum, name) => sum + now[name] - before[name], 0) / seconds;
   addSample({
     at, streams: now.activeConnections, sent: rate("messagesSent"), published: rate("messagesPublished"), bytes: rate("bytesSent"),
@@ -80,7 +80,7 @@ let health = { status: "unknown" };
 
 const showFacts = (metrics) => {
   const facts = {
-    health: health.status, version: server.version, generation: asCount(metrics.generation), workers: asCount(metrics.workers), up: asDuration(metrics.uptime),
+    health: health.status, version: server.version, generation: asCount(metrics.generation), workers: asCount(metrics.workers), up: asDuration(metrics.uptimeSeconds),
     queued: asBytes(metrics.queueBytes), channels: asCount(metrics.channels),
   };
   if (health.redis) facts.redis = health.redis;
