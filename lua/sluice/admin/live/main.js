@@ -56,6 +56,21 @@ const restoreSamples = () => {
   }
 };
 
+// The quantile of what a histogram counted between two looks at it, in milliseconds; null where it counted nothing. In a bucket times are taken as spread
+// evenly; beyond the last bound as that.
+const quantileBetween = (old, now, part) => {
+  const buckets = Object.entries(now?.buckets ?? {}).map(([end, count]) => [end === "+Inf" ? Infinity : Number(end), count - (old?.buckets?.[end] ?? 0)])
+    .sort((a, b) => a[0] - b[0]);
+  const wanted = part * buckets.reduce((sum, [, count]) => sum + count, 0);
+  let below = 0, start = 0;
+  for (const [end, count] of buckets) {
+    if (count > 0 && below + count >= wanted) return 1000 * (end === Infinity ? start : start + (end - start) * (wanted - below) / count);
+    below += count;
+    start = end;
+  }
+  return null;
+};
+
 let before = null;
 
 const onMetrics = (now) => {
@@ -65,7 +80,8 @@ const onMetrics = (now) => {
   const rate = (...names) => seconds && names.reduce((sum, name) => sum + now[name] - before[name], 0) / seconds;
   addSample({
     at, streams: now.activeConnections, sent: rate("messagesSent"), published: rate("messagesPublished"), bytes: rate("bytesSent"),
-    lag50: now.lag50, lag99: now.lag99,
+    lag50: seconds && quantileBetween(before.deliveryLagSeconds, now.deliveryLagSeconds, .5),
+    lag99: seconds && quantileBetween(before.deliveryLagSeconds, now.deliveryLagSeconds, .99),
     dropped: rate("slowConsumerDrops"), cut: rate("slowConsumersDisconnected", "staleDisconnected"),
     errors: rate("errors"), refused: rate("requestsRefused"), gaps: rate("gaps"),
   });

@@ -21,9 +21,9 @@ const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
 const asCount = (n) => whole.format(n);
 
-// Three digits that mean something: 0.25, 3.4, 812, 45,210.
+// What there is to say of a rate: 0.25, 3.4, 7, 812, 45,210.
 const asNumber = (n) => {
-  if (n === 0) return "0";
+  if (Number.isInteger(n)) return asCount(n);
   const size = Math.abs(n);
   return size < 1 ? n.toFixed(2) : size < 10 ? n.toFixed(1) : whole.format(n);
 };
