@@ -376,7 +376,9 @@ local function commands(names)
       end
       parts[#parts + 1] = table.concat(lines, "\n")
     end
-    if type(command.notes) == "string" then parts[#parts + 1] = "<!-- not run: a part of `--help` -->\n```text\n" .. command.notes:gsub("\n$", "") .. "\n```" end
+    if type(command.notes) == "string" then
+      parts[#parts + 1] = "<!-- not run: a part of `--help` -->\n```text\n" .. command.notes:gsub("\n$", "") .. "\n```"
+    end
   end
   return table.concat(parts, "\n\n")
 end

@@ -41,6 +41,34 @@ describe("the blocks of", function()
   end)
 end)
 
+describe("the lists of", function()
+  local function names(command)
+    local list = {}
+    local pipe = assert(io.popen(command))
+    for name in pipe:lines() do list[#list + 1] = name end
+    pipe:close()
+    return list
+  end
+
+  local function unnamed(path, list)
+    local text, missing = process.read_file(path), {}
+    for _, name in ipairs(list) do
+      if not text:find("](" .. name, 1, true) then missing[#missing + 1] = name end
+    end
+    return missing
+  end
+
+  it("examples: examples/README.md names each", function()
+    -- A folder beside a program of its name belongs to it.
+    local list = names("cd examples && ls | grep -v README.md | while read -r n; do [ -e \"$n.lua\" ] || echo \"$n\"; done")
+    assert.same({}, unnamed("examples/README.md", list))
+  end)
+
+  it("pages: doc/README.md names each", function()
+    assert.same({}, unnamed("doc/README.md", names("cd doc && ls *.md howto/*.md | grep -v '^README'")))
+  end)
+end)
+
 -- Files and headings that a document points to.
 describe("the links of", function()
   local function anchors(path)
@@ -55,7 +83,7 @@ describe("the links of", function()
 
   local function without_blocks(text) return (("\n" .. text):gsub("\n```.-\n```", "")) end
 
-  for _, path in ipairs({ "CONTRIBUTING.md", "CHANGELOG.md", table.unpack(documents()) }) do
+  for _, path in ipairs({ "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md", table.unpack(documents()) }) do
     it(path, function()
       local folder = path:match("^(.*/)") or ""
       local broken = {}

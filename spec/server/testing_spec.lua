@@ -233,7 +233,7 @@ describe("cleaning up", function()
   it("is done under busted after each test and each describe block, also where they fail", function()
     local path = process.temp_dir() .. "/leaks_spec.lua"
     process.write_file(path, LEAKS)
-    local status, out, err = run({ "lua5.4", "/usr/bin/busted", "-f", ".busted", path })
+    local status, out, err = run({ "lua5.4", "/usr/bin/busted", path })
     assert.equal(1, status, out .. err)
     assert.truthy(out:find("2 successes / 0 failures / 1 error", 1, true), out)
     assert.equal("first false shared true\nafter false\n", err)
