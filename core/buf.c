@@ -118,21 +118,29 @@ int buf_append_u64(struct buf *b, uint64_t value) {
     return buf_append(b, begin, (size_t)(end - begin));
 }
 
+int buf_appendv(struct buf *b, const char *format, va_list args) {
+    va_list again;
+    va_copy(again, args);
+    size_t room = b->cap - b->len; /* often it is enough */
+    int need = vsnprintf(room ? b->data + b->len : NULL, room, format, args);
+    int rc = need < 0 ? -ENOMEM : 0;
+    if (rc == 0 && (size_t)need >= room) {
+        rc = buf_reserve(b, (size_t)need + 1);
+        if (rc == 0)
+            vsnprintf(b->data + b->len, (size_t)need + 1, format, again);
+    }
+    va_end(again);
+    if (rc == 0)
+        b->len += (size_t)need;
+    return rc;
+}
+
 int buf_appendf(struct buf *b, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    int need = vsnprintf(NULL, 0, format, args);
+    int rc = buf_appendv(b, format, args);
     va_end(args);
-    if (need < 0)
-        return -ENOMEM;
-    int rc = buf_reserve(b, (size_t)need + 1);
-    if (rc)
-        return rc;
-    va_start(args, format);
-    vsnprintf(b->data + b->len, (size_t)need + 1, format, args);
-    va_end(args);
-    b->len += (size_t)need;
-    return 0;
+    return rc;
 }
 
 void buf_consume(struct buf *b, size_t count) {

@@ -4,6 +4,7 @@
 #ifndef SLUICE_BUF_H
 #define SLUICE_BUF_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -72,6 +73,7 @@ int buf_append_u64(struct buf *b, uint64_t value);
 
 /* Appends what printf would print. Returns 0 or -ENOMEM. */
 int buf_appendf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int buf_appendv(struct buf *b, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 
 /* Removes the first `count` bytes (all, when there are fewer). */
 void buf_consume(struct buf *b, size_t count);

@@ -120,6 +120,10 @@ int channel_push(struct channel *ch, struct message *m) {
     return 0;
 }
 
+uint64_t channel_waiting_since(const struct channel *ch) {
+    return ch->pending_count ? pending_at(ch, 0)->message->published_ns : 0;
+}
+
 static struct subscriber *subscriber_of(const struct channel *ch, struct list *node) {
     return ch->all ? list_entry(node, struct subscriber, all_node) : list_entry(node, struct subscription, node)->subscriber;
 }

@@ -103,6 +103,9 @@ void channel_unlink(struct channel *ch, struct list *node);
 /* Takes over one reference to `m`. Returns 0, or -ENOMEM (the reference stays the caller's). */
 int channel_push(struct channel *ch, struct message *m);
 
+/* When the oldest pending message was published; 0 where none is pending. */
+uint64_t channel_waiting_since(const struct channel *ch);
+
 /* Visits up to `budget` subscriptions; returns how many. What every subscription has seen is released. */
 size_t channel_step(struct channel *ch, const struct subscriber_ops *ops, size_t budget);
 

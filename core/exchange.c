@@ -180,7 +180,7 @@ void exchange_respond(struct exchange *x, int status, struct slice fields, struc
     if (x->worker->draining)
         c->no_more_requests = true;
     if (status >= 400)
-        metrics_add(&x->worker->metrics, refused, 1);
+        metrics_add(&x->worker->metrics, refusals[metrics_status(status)], 1);
     if (write_head(x, head, status, fields, body.len) == 0) {
         ratelimit_hold_clear(&x->holds, x->worker->server->limits); /* first: the client may ask again as soon as it is answered */
         x->answered = true;

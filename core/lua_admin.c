@@ -421,10 +421,10 @@ static int reloads(lua_State *L) {
 /* Sets the member `rates` of the table at `now`: what grew in each counter since the one at `before`, a second. */
 static void set_rates(lua_State *L, int now, int before) {
     static const char *const COUNTERS[] = {
-#define X(member, name) name,
+#define X(member, json, ...) json,
         METRICS_COUNTERS(X)
 #undef X
-            "errors"};
+        "errors", "messagesPublished", "requestsRefused", "slowConsumersDisconnected", "slowConsumerDrops", "messagesSkipped", "staleDisconnected"};
     lua_getfield(L, now, "uptimeSeconds");
     lua_getfield(L, before, "uptimeSeconds");
     double seconds = lua_tonumber(L, -2) - lua_tonumber(L, -1);

@@ -149,12 +149,9 @@ static int server_reload_method(lua_State *L) {
 }
 
 static int server_stats(lua_State *L) {
-    struct metrics sum;
-    struct metrics_state state;
     struct server *s = check_server(L);
     struct buf *json = lua_scratch_push(L);
-    server_metrics(s, &sum, &state);
-    if (metrics_json(json, &sum, &state) != 0)
+    if (server_metrics_json(s, json) != 0)
         return luaL_error(L, "not enough memory");
     lua_json_push(L, buf_slice(json));
     return 1;

@@ -124,6 +124,7 @@ static void on_collect(struct wheel_timer *timer, uint64_t now_ms) {
 }
 
 static struct policy *on_turn(struct policy *p, bool idle) {
+    metrics_set(&p->worker->metrics, script_bytes, p->budget.bytes);
     if (idle && !wheel_armed(&p->collect) && p->budget.bytes > p->collected_bytes + COLLECT_LEAST)
         collect_on(p, COLLECT_QUIET_MS);
     return policy_renew(p);

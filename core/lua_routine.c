@@ -312,12 +312,15 @@ static void routine_finished(struct routine *r) {
 /* Resumes the coroutine under the budget. Returns its status; LUA_YIELD only for a wait that C asked for. */
 static int resume(struct routine *r, int nargs, int *results) {
     struct policy *p = r->policy;
+    struct worker *w = p->worker;
+    uint64_t since_ns = uv_hrtime();
     show_phase(p);
-    atomic_store_explicit(&p->worker->busy_since_ns, uv_hrtime(), memory_order_relaxed);
+    atomic_store_explicit(&w->busy_since_ns, since_ns, memory_order_relaxed);
     lua_budget_begin(&p->budget);
     int status = lua_resume(r->co, p->L, nargs, results);
     lua_budget_end(&p->budget);
-    atomic_store_explicit(&p->worker->busy_since_ns, 0, memory_order_relaxed);
+    atomic_store_explicit(&w->busy_since_ns, 0, memory_order_relaxed);
+    metrics_observe(&w->metrics.script_time, uv_hrtime() - since_ns);
     p->depth = 0;
     return p->budget.over ? LUA_ERRRUN : status;
 }

@@ -243,28 +243,30 @@ static int health(lua_State *L) {
     return 2;
 }
 
-/* JSON unless Accept asks for Prometheus' text rather than for it. */
-static bool wants_prometheus(struct slice accept) {
+/* What Accept asks for most; JSON where it has no preference. */
+static int metrics_format(struct slice accept) {
     int json = http_accept_quality(accept, "application", "json");
     int text = http_accept_quality(accept, "text", "plain");
     int open = http_accept_quality(accept, "application", "openmetrics-text");
-    return (text > open ? text : open) > json;
+    if (json >= text && json >= open)
+        return SERVER_METRICS_JSON;
+    return open >= text ? METRICS_OPENMETRICS : METRICS_TEXT;
 }
 
 /* sluice.metrics(accept): the body of /metrics and its content type */
 static int metrics(lua_State *L) {
-    struct slice accept = {NULL, 0};
+    static const char *const TYPES[] = {
+        [METRICS_TEXT] = "text/plain; version=0.0.4; charset=utf-8",
+        [METRICS_OPENMETRICS] = "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        [SERVER_METRICS_JSON] = "application/json",
+    };
+    struct slice accept = {NULL, 0}, text;
     accept.ptr = luaL_optlstring(L, 1, "", &accept.len);
-    struct metrics sum;
-    struct metrics_state state;
-    struct buf body = {0};
-    server_metrics(policy_of(L)->worker->server, &sum, &state);
-    bool prometheus = wants_prometheus(accept);
-    int rc = prometheus ? metrics_prometheus(&body, &sum, &state) : metrics_json(&body, &sum, &state);
-    push_buf(L, &body);
-    if (rc)
+    int format = metrics_format(accept);
+    if (server_metrics_text(policy_of(L)->worker, format, &text) != 0)
         return luaL_error(L, "not enough memory");
-    lua_pushstring(L, prometheus ? "text/plain; version=0.0.4; charset=utf-8" : "application/json");
+    lua_pushlstring(L, text.ptr, text.len);
+    lua_pushstring(L, TYPES[format]);
     return 2;
 }
 

@@ -73,6 +73,10 @@ int registry_push(struct registry *r, struct message *m) {
     return rc;
 }
 
+uint64_t registry_waiting_since(const struct registry *r) {
+    return list_empty(&r->busy) ? 0 : channel_waiting_since(list_entry(r->busy.next, struct channel, busy));
+}
+
 bool registry_step(struct registry *r, size_t budget) {
     while (budget && !list_empty(&r->busy)) {
         struct channel *ch = list_entry(r->busy.next, struct channel, busy);

@@ -32,6 +32,9 @@ void registry_close_unused(struct registry *r, struct channel *ch);
 /* Hands a message of the log to the channel that it belongs to; takes over one reference. A message to a channel nobody here is subscribed to is released. Returns 0, or -ENOMEM (the reference stays the caller's). */
 int registry_push(struct registry *r, struct message *m);
 
+/* When the oldest message of what is served next was published (message.published_ns); 0 where nothing is pending. */
+uint64_t registry_waiting_since(const struct registry *r);
+
 /* Serves up to `budget` subscriptions, a slice per channel in turn. Returns true while something is left. */
 bool registry_step(struct registry *r, size_t budget);
 

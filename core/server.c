@@ -205,6 +205,8 @@ static void on_house(uv_timer_t *timer) {
     hub_sweep(s->hub, wall_ms());
     reload_on(s);
     watch_workers(s);
+    for (unsigned i = 0; i < s->started; i++)
+        worker_ping(s->workers[i]);
 }
 
 /* A worker that a script does not let go cannot be ended, but the process can: the signal does to it what it would have done without us. */
@@ -381,6 +383,7 @@ static struct server *make(struct server_options *options, char error[SERVER_ERR
     if (s->take_signals)
         notify_init(&s->notify);
     s->started_ns = uv_hrtime();
+    s->started_s = (double)wall_ms() / 1000;
     log_init(&s->log);
     atomic_store(&s->log.level, options->log_level);
     atomic_store(&s->log.format, options->log_format);

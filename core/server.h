@@ -57,6 +57,8 @@ struct server {
     struct snapshot_source source; /* where scripts are read from */
     unsigned port;
     uint64_t started_ns;
+    double started_s;       /* Unix time */
+    struct metrics metrics; /* counts of the control thread */
 
     struct worker **workers;
     unsigned started; /* workers whose thread runs */

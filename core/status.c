@@ -1,20 +1,43 @@
 /* SPDX-License-Identifier: MIT */
 #include "status.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "json.h"
 #include "redis_log.h"
 #include "server.h"
 
-void server_metrics(struct server *s, struct metrics *sum, struct metrics_state *state) {
+/* What the system says of the process. */
+static void fill_process(const struct server *s, struct metrics_state *state) {
+    struct timespec cpu;
+    if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu) == 0)
+        state->process_cpu_s = (double)cpu.tv_sec + (double)cpu.tv_nsec / 1e9;
+    state->process_start_s = s->started_s;
+    char text[128]; /* proc(5), /proc/pid/statm: pages of all memory, resident ones */
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    const char *resident = strchr(text, ' ');
+    if (resident)
+        state->process_resident_bytes = strtoull(resident, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Sums the workers' counts. */
+static void collect(struct server *s, struct metrics *sum, struct metrics_state *state) {
     struct hub_stats stats;
     memset(sum, 0, sizeof *sum);
-    for (unsigned i = 0; i < s->config->workers; i++)
+    for (unsigned i = 0; i < s->started; i++)
         metrics_sum(sum, &s->workers[i]->metrics);
+    metrics_sum(sum, &s->metrics);
     hub_stats(s->hub, &stats);
     *state = (struct metrics_state){
+        .published = stats.published,
         .channels = stats.channels,
         .history_messages = stats.history_messages,
         .history_bytes = stats.history_bytes,
@@ -22,27 +45,61 @@ void server_metrics(struct server *s, struct metrics *sum, struct metrics_state 
         .uptime_s = (double)((uv_hrtime() - s->started_ns) / 1000000) / 1000,
     };
     clock_gettime(CLOCK_REALTIME, &state->now);
-    metrics_add(sum, published, stats.published);
+    fill_process(s, state);
     pthread_mutex_lock(&s->lock);
     state->generation = s->generation;
     state->reload_errors = s->reload_errors;
+    state->reload_failed = s->reload_failed;
+    state->draining = s->state != SERVER_RUNNING;
     pthread_mutex_unlock(&s->lock);
+}
+
+static struct metrics_worker worker_metrics(const struct worker *w) {
+    return (struct metrics_worker){&w->metrics, worker_cpu(w), (double)worker_loop_lag(w) / 1e9};
 }
 
 int server_metrics_json(struct server *s, struct buf *out) {
     struct metrics sum;
     struct metrics_state state;
-    server_metrics(s, &sum, &state);
+    collect(s, &sum, &state);
     return metrics_json(out, &sum, &state);
 }
 
 int server_worker_metrics_json(struct server *s, struct buf *out) {
     int rc = buf_append_char(out, '[');
     for (unsigned i = 0; i < s->started; i++) {
+        struct metrics_worker worker = worker_metrics(s->workers[i]);
         rc = rc || i == 0 ? rc : buf_append_char(out, ',');
-        rc = rc ? rc : metrics_worker_json(out, &s->workers[i]->metrics, i);
+        rc = rc ? rc : metrics_worker_json(out, &worker, i);
     }
     return rc ? rc : buf_append_char(out, ']');
+}
+
+static int write_prometheus(struct server *s, enum metrics_format format, struct buf *out) {
+    struct metrics sum;
+    struct metrics_state state;
+    struct metrics_worker workers[s->started];
+    collect(s, &sum, &state);
+    for (unsigned i = 0; i < s->started; i++)
+        workers[i] = worker_metrics(s->workers[i]);
+    return metrics_prometheus(out, format, &sum, &state, workers, s->started);
+}
+
+int server_metrics_text(struct worker *w, int format, struct slice *out) {
+    struct scrape *scrape = &w->scrape;
+    if (scrape->text.len == 0 || scrape->turn != w->turns || scrape->format != format) {
+        buf_clear(&scrape->text);
+        int rc = format == SERVER_METRICS_JSON ? server_metrics_json(w->server, &scrape->text)
+                                               : write_prometheus(w->server, (enum metrics_format)format, &scrape->text);
+        if (rc) {
+            buf_clear(&scrape->text);
+            return rc;
+        }
+        scrape->turn = w->turns;
+        scrape->format = format;
+    }
+    *out = buf_slice(&scrape->text);
+    return 0;
 }
 
 static int append_reload_error(struct server *s, bool details, struct buf *out) {

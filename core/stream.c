@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "stream.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -24,10 +25,11 @@ enum {
     STALE_LOOKS = 4          /* looks at a silent peer in stream.stale, at least */
 };
 
+static_assert((int)METRICS_CLOSE_VALUES == STREAM_NO_MEMORY + 1 && (int)METRICS_CLOSE_SLOW == STREAM_SLOW && (int)METRICS_CLOSE_STALE == STREAM_STALE,
+              "metrics.c names the ends of streams in their order");
+
 const char *stream_end_name(enum stream_end end) {
-    static const char *const NAMES[] = {"left",    "finished", "closed",   "error", "slow",     "stale",
-                                        "expired", "drained",  "reloaded", "abuse", "no memory"};
-    return NAMES[end];
+    return METRICS_CLOSE_NAMES[end];
 }
 
 static struct stream *stream_of(struct subscriber *sub) {
@@ -97,6 +99,7 @@ void stream_free(struct stream *s) {
     }
     if (s->begun) {
         metrics_add(&w->metrics, streams_open, -1);
+        metrics_add(&w->metrics, closes[s->end], 1);
         if (s->end != STREAM_LEFT && s->end != STREAM_FINISHED && s->end != STREAM_CLOSED && s->end != STREAM_DRAINED &&
             s->end != STREAM_EXPIRED && s->end != STREAM_RELOADED)
             metrics_add(&w->metrics, stream_errors, 1);
@@ -326,7 +329,7 @@ static struct message *pick(struct stream *s, const struct delivery *d) {
         return message_retain(d->message);
     struct message *shaped = w->ops->shape(w->policy, s, d->message, d->subscription, d->replayed);
     if (!shaped)
-        metrics_add(&w->metrics, messages_skipped, 1);
+        metrics_add(&w->metrics, drops[DROP_SCRIPT], 1);
     return shaped;
 }
 
@@ -579,8 +582,6 @@ void stream_close(struct stream *s, enum stream_end end) {
     if (!s->begun)
         return;
     ratelimit_hold_clear(&s->holds, s->worker->server->limits); /* first: the client may come back as soon as it sees the end */
-    if (end == STREAM_STALE)
-        metrics_add(&s->worker->metrics, stale_disconnected, 1);
     if (ends_at_once(end)) {
         if (end == STREAM_LEFT)
             conn_close(c);

@@ -48,7 +48,7 @@ static bool drop_oldest(struct stream *s) {
         metrics_add(&w->metrics, gaps, 1);
     }
     mark_dropped(s, message_channel(m));
-    metrics_add(&w->metrics, slow_dropped, 1);
+    metrics_add(&w->metrics, drops[DROP_OLDEST], 1);
     message_release(m);
     return true;
 }
@@ -65,14 +65,13 @@ bool stream_make_room(struct stream *s, struct message *m) {
     enum slow_rule rule = rule_of(w->config, m);
     size_t before = q->bytes;
     if (rule == SLOW_CONFLATE)
-        metrics_add(&w->metrics, slow_dropped, outq_conflate(q, m));
+        metrics_add(&w->metrics, drops[DROP_CONFLATED], outq_conflate(q, m));
     while (q->counted + len > limit && outq_waiting(q) > 0 && drop_oldest(s))
         continue;
     metrics_add(&w->metrics, queue_bytes, q->bytes - before);
     /* With such a rule a message that is on its way does not count: it can be no reason to lose the client, or the newest message. */
     if (q->counted + len <= limit || (rule == SLOW_DISCONNECT ? q->counted : outq_waiting(q)) == 0)
         return true;
-    metrics_add(&w->metrics, slow_disconnected, 1);
     stream_close(s, STREAM_SLOW);
     return false;
 }

@@ -165,9 +165,13 @@ static void obey(struct worker *w) {
 
 /* What is to be done after each wait. Returns true where something is left that cannot wait for input. */
 static bool turn(struct worker *w) {
+    w->turns++;
     take_inbox(w);
     obey(w);
+    uint64_t since_ns = registry_waiting_since(&w->registry);
     bool more = registry_step(&w->registry, TURN_SLICE);
+    if (since_ns)
+        metrics_observe(&w->metrics.delivery_lag, uv_hrtime() - since_ns); /* of the slice, not of each delivery */
     serve_ready(w);
     reap(w);
     more = more || !list_empty(&w->ready) || !list_empty(&w->ended) || !list_empty(&w->dead) || hub_has_mail(w->hub, w->index);
@@ -215,6 +219,42 @@ uint64_t worker_busy_ms(const struct worker *w) {
     uint64_t since = atomic_load_explicit(&w->busy_since_ns, memory_order_relaxed), now = uv_hrtime();
     uint64_t ms = since && now > since ? (now - since) / 1000000 : 0;
     return ms >= BUSY_MS ? ms : 0;
+}
+
+static void run_ping(struct task *task, void *worker) {
+    struct worker *w = worker;
+    (void)task;
+    uint64_t lag = uv_hrtime() - atomic_load_explicit(&w->ping_sent_ns, memory_order_relaxed);
+    metrics_observe(&w->metrics.loop_lag, lag);
+    atomic_store_explicit(&w->loop_lag_ns, lag, memory_order_relaxed);
+    atomic_store_explicit(&w->ping_sent_ns, 0, memory_order_release);
+}
+
+static void cancel_ping(struct task *task) {
+    (void)task;
+}
+
+void worker_ping(struct worker *w) {
+    if (atomic_load_explicit(&w->ping_sent_ns, memory_order_acquire))
+        return;
+    atomic_store_explicit(&w->ping_sent_ns, uv_hrtime(), memory_order_relaxed);
+    w->ping = (struct task){NULL, run_ping, cancel_ping};
+    if (hub_post(w->hub, w->index, &w->ping) != 0)
+        atomic_store_explicit(&w->ping_sent_ns, 0, memory_order_relaxed);
+}
+
+uint64_t worker_loop_lag(const struct worker *w) {
+    uint64_t last = atomic_load_explicit(&w->loop_lag_ns, memory_order_relaxed);
+    uint64_t sent = atomic_load_explicit(&w->ping_sent_ns, memory_order_relaxed), now = uv_hrtime();
+    return sent && now > sent && now - sent > last ? now - sent : last;
+}
+
+double worker_cpu(const struct worker *w) {
+    clockid_t clock;
+    struct timespec used = {0, 0};
+    if (pthread_getcpuclockid(w->thread, &clock) == 0)
+        clock_gettime(clock, &used);
+    return (double)used.tv_sec + (double)used.tv_nsec / 1e9;
 }
 
 /* --- leaving ------------------------------------------------------------------------------------ */
@@ -386,6 +426,7 @@ void worker_join(struct worker *w) {
     coder_free(w->coder);
     free(w->sources);
     buf_deinit(&w->head);
+    buf_deinit(&w->scrape.text);
     free(w->inbox.items);
     poller_close(&w->poller); /* others may have woken it to its end */
     free(w);

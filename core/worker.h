@@ -24,6 +24,13 @@ enum { WORKER_SCRATCH = 64 * 1024, WORKER_POOL = 64 };
 
 enum worker_order { ORDER_NONE, ORDER_DRAIN, ORDER_STOP };
 
+/* Counts as they were written last: who asks in the same turn gets them again, so that a crowd of readers costs little. */
+struct scrape {
+    struct buf text;
+    int format;
+    uint64_t turn;
+};
+
 struct worker {
     struct server *server;
     const struct config *config;
@@ -74,9 +81,16 @@ struct worker {
     /* For others to see: since when (uv_hrtime) a script runs without a break, 0 where none does, and what for, a text that stays. */
     _Atomic uint64_t busy_since_ns;
     _Atomic(const char *) busy_in;
+    /* How long it takes to come to what it is sent: asked by the control thread, see worker_ping. */
+    struct task ping;
+    _Atomic uint64_t ping_sent_ns; /* 0: none is under way */
+    _Atomic uint64_t loop_lag_ns;  /* the last */
     uint64_t named_busy_ns; /* the control thread's: the value that it has named in the log */
 
     struct buf head; /* see worker_head */
+    struct scrape scrape; /* of status.c: what was written for a reader of metrics in this turn */
+    uint64_t turns;
+
     char scratch[WORKER_SCRATCH];
 };
 
@@ -127,6 +141,15 @@ void worker_stop(struct worker *w);
 
 /* How long one turn of scripts keeps the worker busy by now, in milliseconds; 0 where it is not worth telling. Safe from any thread. */
 uint64_t worker_busy_ms(const struct worker *w);
+
+/* Measures how long the worker takes to come to its mail, unless that is under way already. Called by the control thread now and then. */
+void worker_ping(struct worker *w);
+
+/* What was measured last, or that the answer has been out for longer, in nanoseconds. Safe from any thread. */
+uint64_t worker_loop_lag(const struct worker *w);
+
+/* CPU time of its thread, in seconds. Safe from any thread while the worker runs. */
+double worker_cpu(const struct worker *w);
 
 /* Orders the worker to leave, from any thread: over `drain_ms`, or now. Never fails. */
 void worker_order(struct worker *w, enum worker_order order, uint64_t drain_ms);
