@@ -247,3 +247,46 @@ describe("a crowd that reads the metrics", function()
     assert.is_true(p99 <= 0.05, ("lag p99 %.1f ms"):format(p99 * 1000))
   end)
 end)
+
+describe("examples/monitoring", function()
+  local FOLDER = "examples/monitoring/"
+  after_each(helper.cleanup)
+
+  it("is a configuration and alerts that promtool takes", function()
+    process.need("promtool", "prometheus")
+    local status, out, err = process.run({ "promtool", "check", "config", FOLDER .. "prometheus.yml" })
+    assert.equal(0, status, out .. err)
+    assert.is_truthy(out:find("rules found", 1, true), out)
+  end)
+
+  it("asks for metrics and labels that a server has", function()
+    local found = samples(helper.start())
+    local names = {}
+    for name in pairs(found) do
+      local base, labels = name:match("^([%w_]+)(.*)$")
+      names[base] = (names[base] or "") .. labels
+    end
+    local dashboard = json.decode(process.read_file(FOLDER .. "dashboard.json"))
+    local expressions = { process.read_file(FOLDER .. "alerts.yml") }
+    for _, panel in ipairs(dashboard.panels) do
+      for _, target in ipairs(panel.targets) do expressions[#expressions + 1] = target.expr end
+    end
+    for _, variable in ipairs(dashboard.templating.list) do
+      expressions[#expressions + 1] = type(variable.query) == "table" and variable.query.query or ""
+    end
+    expressions[#expressions + 1] = dashboard.annotations.list[1].expr
+    local asked = 0
+    for _, text in ipairs(expressions) do
+      for name in text:gmatch("%f[%w_](%l+_[%w_]+)%f[^%w_]") do
+        if name:find("^sluice_") or name:find("^process_") then
+          assert.is_not_nil(names[name], name)
+          asked = asked + 1
+        end
+      end
+      for reason in text:gmatch('reason="([^"]*)"') do
+        assert.is_truthy(names.sluice_stream_closes_total:find(('reason="%s"'):format(reason), 1, true), reason)
+      end
+    end
+    assert.is_true(asked > 25, "only " .. asked)
+  end)
+end)
