@@ -1,6 +1,9 @@
 -- SPDX-License-Identifier: MIT
 -- The library for host programs: starts and steers servers. Scripts see another table under the same name, see doc/reference.md.
 
+-- Before anything that other versions cannot even read.
+if _VERSION ~= "Lua 5.4" then error("Sluice needs Lua 5.4, this is " .. _VERSION, 0) end
+
 local config = require "sluice.config"
 local core = require "sluice.core"
 local version = require "sluice.version"

@@ -2,6 +2,9 @@
 -- For tests of policies: a server on a free port in the test's own process, requests, streams, tokens, and waits that end. Under busted everything
 -- that a test starts ends with it, also when it fails; elsewhere <close> variables and testing.cleanup see to that.
 
+-- Before anything that other versions cannot even read.
+if _VERSION ~= "Lua 5.4" then error("Sluice needs Lua 5.4, this is " .. _VERSION .. " (Debian's busted: lua5.4 /usr/bin/busted)", 0) end
+
 local config = require("sluice.config")
 local core = require("sluice.core")
 local http = require("sluice.http")

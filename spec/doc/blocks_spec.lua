@@ -22,6 +22,12 @@ describe("the blocks of", function()
     local blocks = document.blocks(process.read_file(path))
     if #blocks > 0 then
       it(path, function()
+        local problems = {}
+        for _, block in ipairs(blocks) do
+          local problem = document.problem(block)
+          if problem then problems[#problems + 1] = ("%s:%d: %s"):format(path, block.line, problem) end
+        end
+        assert.equal("", table.concat(problems, "\n"))
         local session = document.session()
         for _, block in ipairs(blocks) do
           if block.skip then

@@ -181,6 +181,17 @@ describe("a server of sluice.testing", function()
   end)
 end)
 
+describe("another Lua than 5.4", function()
+  it("is told so in one line", function()
+    process.need("lua5.1", "lua5.1")
+    for _, module in ipairs({ "sluice", "sluice.testing" }) do
+      local program = ("package.path = 'lua/?.lua;lua/?/init.lua'; local ok, message = pcall(require, '%s'); print(message)"):format(module)
+      local _, out = process.run({ "lua5.1", "-e", program })
+      assert.truthy(out:find("Sluice needs Lua 5.4, this is Lua 5.1", 1, true), out)
+    end
+  end)
+end)
+
 describe("testing.eventually", function()
   it("returns what came true, and says what did not with the last error", function()
     local count = 0

@@ -320,24 +320,30 @@ local function kinds_of(language)
   return table.concat(names, ", ")
 end
 
+-- What runs a block; or nil and what is wrong with its mark.
+local function runner_of(block)
+  if block.kind == "output" then return check_output end
+  local how = run[block.language]
+  if not how then
+    return nil, ("```%s: nothing is known of this language; write <!-- not run: why --> before it, or teach spec/support/document.lua"):format(block.language)
+  end
+  if type(how) ~= "table" then return how end
+  if how[block.kind] then return how[block.kind] end
+  return nil, ("```%s: say after the language what it is: %s; see spec/support/document.lua"):format(block.language, kinds_of(block.language))
+end
+
+-- What is wrong with the mark of a block; nil where nothing is.
+function document.problem(block)
+  return not block.skip and select(2, runner_of(block)) or nil
+end
+
 -- Runs one block. Raises where it is wrong.
 function Session:run(block)
   if block.save then
     save(self, block)
     if block.kind == "spec" or block.kind == "program" then return end -- a command runs it later
   end
-  if block.kind == "output" then return check_output(self, block) end
-  local how = run[block.language]
-  if type(how) == "table" then
-    if not how[block.kind] then
-      error(("```%s: say after the language what it is: %s; see spec/support/document.lua"):format(block.language, kinds_of(block.language)), 0)
-    end
-    how = how[block.kind]
-  end
-  if not how then
-    error(("```%s: nothing is known about this language; write <!-- not run: why --> before it, or teach spec/support/document.lua"):format(block.language), 0)
-  end
-  how(self, block)
+  assert(runner_of(block))(self, block)
 end
 
 return document

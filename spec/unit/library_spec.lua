@@ -71,6 +71,31 @@ describe("what is made from annotations", function()
 
   it("is written: the annotations of the settings", function() is_current("lua/sluice/library/common/config.lua", document.annotations()) end)
 
+  -- What an editor would call an undefined class.
+  it("names only types that there are", function()
+    local BASIC = to_set({ "any", "boolean", "false", "fun", "integer", "lightuserdata", "nil", "number", "self", "string", "table", "true", "T" })
+    local unknown = {}
+    local function check(where, type)
+      type = type:gsub('"[^"]*"', ""):gsub("[%w_]+%??:", "") -- words of an enumeration, and names of parameters and members
+      for name in type:gmatch("[%a_][%w_%.]*") do
+        if not (BASIC[name] or set.classes[name] or set.aliases[name]) then unknown[#unknown + 1] = where .. ": " .. name end
+      end
+      assert.equal(select(2, type:gsub("[%(%[{<]", "")), select(2, type:gsub("[%)%]}>]", "")), where .. ": brackets of " .. type)
+    end
+    for name, class in pairs(set.classes) do
+      if class.parents then check(name, class.parents) end
+      for _, field in ipairs(class.fields) do check(name .. "." .. field.name, field.type) end
+      for _, entry in ipairs(class.functions) do
+        for _, param in ipairs(entry.params) do check(entry.name .. " " .. param.name, param.type) end
+        for _, value in ipairs(entry.returns) do check(entry.name, value.type) end
+        for _, overload in ipairs(entry.overloads) do check(entry.name, overload) end
+      end
+    end
+    for name, type in pairs(set.aliases) do check(name, type) end
+    table.sort(unknown)
+    assert.same({}, unknown)
+  end)
+
   it("loads as Lua", function()
     for _, folder in ipairs({ "common", "host", "policy" }) do
       for name in lfs.dir("lua/sluice/library/" .. folder) do
