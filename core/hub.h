@@ -14,7 +14,6 @@ struct hub_channel;
 
 /* Something to be done on a worker, at a place in the one order. Belongs to its maker; `run` may free it. */
 struct task {
-    struct task *next;
     void (*run)(struct task *task, void *worker);
     /* The worker ended before it came to this: release what the task holds. */
     void (*cancel)(struct task *task);

@@ -30,6 +30,7 @@
 
 enum {
     RECEIVE_BYTES = 16384,
+    REQUEST_SECONDS = 30,
     /* A peer that is gone without a word is noticed after a minute, on streams that have no heartbeat too. */
     KEEPALIVE_IDLE_S = 30,
     KEEPALIVE_INTERVAL_S = 10,
@@ -137,36 +138,47 @@ static int try_next(struct descriptor *d, int code) {
     return code;
 }
 
-static int client_connect(lua_State *L) {
+/* Begins to connect to host and port at index 1 and 2. Returns NULL, or what is wrong. */
+static const char *begin_connect(lua_State *L, struct descriptor *d) {
     const char *host = luaL_checkstring(L, 1);
     char service[16];
     snprintf(service, sizeof service, "%d", (int)luaL_checkinteger(L, 2));
-    struct descriptor *d = push_descriptor(L);
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     int rc = getaddrinfo(host, service, &hints, &d->found);
     if (rc)
-        return fail(L, rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc));
+        return rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc);
     d->next = d->found;
     rc = try_next(d, EHOSTUNREACH);
-    return rc ? fail(L, strerror(rc)) : 1;
+    return rc ? strerror(rc) : NULL;
+}
+
+/* Waits up to `ms` for the connection, and turns to the next address where it fails. Returns 0 (see `connected`), or the last one's code. */
+static int go_on_connecting(struct descriptor *d, int ms) {
+    struct pollfd wait = {.fd = d->fd, .events = POLLOUT};
+    int code = 0;
+    socklen_t size = sizeof code;
+    if (!d->connected && poll(&wait, 1, ms) > 0) {
+        if (getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &code, &size) != 0)
+            code = errno;
+        d->connected = code == 0;
+        if (code && (code = try_next(d, code)) != 0)
+            return code;
+    }
+    if (d->connected)
+        forget_addresses(d);
+    return 0;
+}
+
+static int client_connect(lua_State *L) {
+    const char *problem = begin_connect(L, push_descriptor(L));
+    return problem ? fail(L, problem) : 1;
 }
 
 static int descriptor_connected(lua_State *L) {
     struct descriptor *d = check_open(L);
-    if (!d->connected) {
-        struct pollfd wait = {.fd = d->fd, .events = POLLOUT};
-        int code = 0;
-        socklen_t size = sizeof code;
-        if (poll(&wait, 1, 0) > 0) {
-            if (getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &code, &size) != 0)
-                code = errno;
-            d->connected = code == 0;
-            if (code && (code = try_next(d, code)) != 0)
-                return fail(L, strerror(code));
-        }
-        if (d->connected)
-            forget_addresses(d);
-    }
+    int code = go_on_connecting(d, 0);
+    if (code)
+        return fail(L, strerror(code));
     lua_pushboolean(L, d->connected);
     return 1;
 }
@@ -240,6 +252,84 @@ static int client_poll(lua_State *L) {
     return 1;
 }
 
+/* --- a request and its answer ------------------------------------------------------------------- */
+
+static double seconds_of(clockid_t clock) {
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Milliseconds until `end_s`; 0 where it is over. */
+static int left_ms(double end_s) {
+    double ms = ceil((end_s - seconds_of(CLOCK_MONOTONIC)) * 1000);
+    return ms > 0 ? ms < INT_MAX ? (int)ms : INT_MAX : 0;
+}
+
+static int finish_connect(struct descriptor *d, double end_s) {
+    int code = 0, left;
+    while (!code && !d->connected)
+        code = (left = left_ms(end_s)) ? go_on_connecting(d, left) : ETIMEDOUT;
+    return code;
+}
+
+/* Sends the request while it reads the answer, to its end. Returns 0 or why there is none. */
+static int converse(const struct descriptor *d, struct slice request, struct buf *answer, double end_s) {
+    for (int left; (left = left_ms(end_s)) > 0;) {
+        struct pollfd wait = {.fd = d->fd, .events = (short)(POLLIN | (request.len ? POLLOUT : 0))};
+        if (poll(&wait, 1, left) <= 0)
+            continue;
+        if (wait.revents & POLLOUT) {
+            ssize_t sent = send(d->fd, request.ptr, request.len, MSG_NOSIGNAL);
+            if (sent > 0)
+                request = slice_make(request.ptr + sent, request.len - (size_t)sent);
+            else if (!is_for_later(errno))
+                request.len = 0; /* it may have answered before it closed */
+        }
+        if (!(wait.revents & ~POLLOUT))
+            continue;
+        if (buf_reserve(answer, RECEIVE_BYTES) != 0)
+            return ENOMEM;
+        ssize_t n = recv(d->fd, answer->data + answer->len, RECEIVE_BYTES, 0);
+        if (n > 0)
+            answer->len += (size_t)n;
+        else if (n == 0 || (!is_for_later(errno) && answer->len))
+            return 0;
+        else if (!is_for_later(errno))
+            return errno;
+    }
+    return ETIMEDOUT;
+}
+
+static int fail_at(lua_State *L, const char *what, const char *why) {
+    lua_pushnil(L);
+    lua_pushfstring(L, "%s: %s", what, why);
+    return 2;
+}
+
+int lua_client_request(lua_State *L) {
+    struct slice request;
+    request.ptr = luaL_checklstring(L, 3, &request.len);
+    double end_s = seconds_of(CLOCK_MONOTONIC) + luaL_optnumber(L, 4, REQUEST_SECONDS);
+    struct descriptor *d = push_descriptor(L);
+    const char *problem = begin_connect(L, d);
+    if (problem)
+        return fail_at(L, "cannot connect", problem);
+    int code = finish_connect(d, end_s);
+    if (code)
+        return fail_at(L, "cannot connect", strerror(code));
+    struct buf *answer = lua_scratch_push(L);
+    code = converse(d, request, answer, end_s);
+    close_fd(d);
+    if (code)
+        return fail_at(L, "no answer", strerror(code));
+    lua_pushlstring(L, answer->data ? answer->data : "", answer->len);
+    buf_deinit(answer); /* not to wait for the collector */
+    return 1;
+}
+
+/* --- signals, clocks ---------------------------------------------------------------------------- */
+
 static int client_signals(lua_State *L) {
     struct descriptor *d = push_descriptor(L);
     sigset_t set;
@@ -254,19 +344,14 @@ static int client_signals(lua_State *L) {
     return 1;
 }
 
-static int push_clock(lua_State *L, clockid_t clock) {
-    struct timespec t;
-    clock_gettime(clock, &t);
-    lua_pushnumber(L, (double)t.tv_sec + (double)t.tv_nsec / 1e9);
+static int client_now(lua_State *L) {
+    lua_pushnumber(L, seconds_of(CLOCK_MONOTONIC));
     return 1;
 }
 
-static int client_now(lua_State *L) {
-    return push_clock(L, CLOCK_MONOTONIC);
-}
-
 static int client_time(lua_State *L) {
-    return push_clock(L, CLOCK_REALTIME);
+    lua_pushnumber(L, seconds_of(CLOCK_REALTIME));
+    return 1;
 }
 
 static int client_terminal(lua_State *L) {

@@ -25,4 +25,7 @@
  * A reader of gzip has feed(bytes): what could be read so far; or nil, message. */
 void lua_client_register(lua_State *L);
 
+/* http_request(host, port, bytes, timeout_s): all that the other end sends until it closes; or nil, message. The time, 30 seconds by default, is for the whole. A lua_CFunction. */
+int lua_client_request(lua_State *L);
+
 #endif

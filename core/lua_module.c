@@ -5,14 +5,11 @@
 #include <errno.h>
 #include <lauxlib.h>
 #include <lualib.h>
-#include <netdb.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -330,85 +327,6 @@ static int raise_files(lua_State *L) {
     return 1;
 }
 
-static int connect_to(const char *host, const char *port, int *code) {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
-    int fd = -1;
-    if (getaddrinfo(host, port, &hints, &found) != 0) {
-        *code = EHOSTUNREACH;
-        return -1;
-    }
-    for (struct addrinfo *at = found; at; at = at->ai_next) {
-        fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, 0);
-        if (fd >= 0 && connect(fd, at->ai_addr, at->ai_addrlen) == 0)
-            break;
-        *code = errno;
-        if (fd >= 0)
-            close(fd);
-        fd = -1;
-    }
-    freeaddrinfo(found);
-    return fd;
-}
-
-/* Sends all and reads to the end, each step within the timeout. Returns 0 or an error code. */
-static int exchange_bytes(int fd, struct slice request, struct buf *answer, int timeout_ms) {
-    while (request.len > 0) {
-        ssize_t n = send(fd, request.ptr, request.len, MSG_NOSIGNAL);
-        if (n < 0 && errno != EINTR)
-            break; /* it may have answered before it closed */
-        if (n > 0)
-            request = slice_make(request.ptr + n, request.len - (size_t)n);
-    }
-    for (;;) {
-        struct pollfd wait = {.fd = fd, .events = POLLIN};
-        int ready = poll(&wait, 1, timeout_ms);
-        if (ready == 0)
-            return ETIMEDOUT;
-        if (buf_reserve(answer, 16384) != 0)
-            return ENOMEM;
-        ssize_t n = recv(fd, answer->data + answer->len, 16384, 0);
-        if (n == 0)
-            return 0;
-        if (n > 0)
-            answer->len += (size_t)n;
-        else if (errno != EINTR)
-            return answer->len ? 0 : errno;
-    }
-}
-
-static int push_answer(lua_State *L) {
-    struct buf *b = lua_touserdata(L, 1);
-    lua_pushlstring(L, b->data ? b->data : "", b->len);
-    return 1;
-}
-
-/* http_request(host, port, bytes, timeout_s): the whole answer; or nil, message */
-static int http_request(lua_State *L) {
-    const char *host = luaL_checkstring(L, 1);
-    lua_Integer port = luaL_checkinteger(L, 2);
-    struct slice request;
-    request.ptr = luaL_checklstring(L, 3, &request.len);
-    int timeout_ms = (int)(luaL_optnumber(L, 4, 30) * 1000);
-    char service[16];
-    int code = 0;
-    snprintf(service, sizeof service, "%d", (int)port);
-    int fd = connect_to(host, service, &code);
-    if (fd < 0)
-        return fail(L, "cannot connect", code);
-    struct buf answer = {0};
-    code = exchange_bytes(fd, request, &answer, timeout_ms);
-    close(fd);
-    if (code) {
-        buf_deinit(&answer);
-        return fail(L, "no answer", code);
-    }
-    lua_pushcfunction(L, push_answer);
-    lua_pushlightuserdata(L, &answer);
-    int rc = lua_pcall(L, 1, 1, 0);
-    buf_deinit(&answer);
-    return rc == LUA_OK ? 1 : lua_error(L);
-}
-
 /* token_sign(key, algorithm, claims): the token; or nil, message */
 static int sign_token(lua_State *L) {
     struct slice key;
@@ -438,7 +356,7 @@ int luaopen_sluice_core(lua_State *L) {
                                        {NULL, NULL}};
     static const luaL_Reg FUNCTIONS[] = {{"start", start},       {"check", check},           {"cores", cores},
                                          {"mkdir", make_folder}, {"list_dir", list_folder},  {"raise_files", raise_files},
-                                         {"http_request", http_request}, {"token_sign", sign_token}, {"sha256", sha256},
+                                         {"http_request", lua_client_request}, {"token_sign", sign_token}, {"sha256", sha256},
                                          {NULL, NULL}};
     luaL_newmetatable(L, SERVER_TYPE);
     luaL_newlib(L, METHODS);

@@ -70,7 +70,7 @@ void server_sweep(struct server *s, uint64_t now_ms) {
         struct task *task = malloc(sizeof *task);
         if (!task)
             return;
-        *task = (struct task){NULL, run_sweep, cancel_sweep};
+        *task = (struct task){run_sweep, cancel_sweep};
         if (hub_post(s->hub, i, task) != 0)
             free(task);
     }
@@ -468,7 +468,7 @@ static bool listen_all(struct server *s, struct listen_address *address, char er
             free(task);
             return false;
         }
-        *task = (struct listen_task){{NULL, run_listen, cancel_listen}, fd};
+        *task = (struct listen_task){{run_listen, cancel_listen}, fd};
         if (hub_post(s->hub, i, &task->task) != 0) {
             cancel_listen(&task->task);
             explain(error, "not enough memory");
