@@ -66,6 +66,36 @@ describe("the live page in Chromium", function()
     assert.is_truthy(table.concat(texts("#facts dt"), " "):find("health", 1, true))
   end)
 
+  it("is read with the keyboard and by ear too", function()
+    browser:run([[
+      const canvas = document.querySelector("#chart-messages canvas");
+      canvas.focus();
+      for (const key of ["Home", "ArrowRight"]) canvas.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    ]])
+    assert.is_truthy(browser:text("#chart-messages .at"):find("^%d%d:%d%d:%d%d\ndelivered "))
+    assert.is_truthy(texts("#said")[1]:find("^%d%d:%d%d:%d%d, delivered "))
+    assert.equal(0, browser:run([[
+      const named = (element) => element.labels?.length || element.getAttribute("aria-label") || element.textContent.trim();
+      return [...document.querySelectorAll("input, select, textarea, button, a, [tabindex='0'], section, nav, [role=region]")]
+        .filter((element) => !named(element) && !element.getAttribute("aria-labelledby")).length;
+    ]]))
+    assert.same({}, texts("[tabindex]:not([tabindex='0']):not([tabindex='-1'])"))
+  end)
+
+  it("fits a phone, in the dark", function()
+    local function emulate(command, parameters)
+      browser:call("POST", browser.path .. "/goog/cdp/execute", { cmd = "Emulation." .. command, params = parameters })
+    end
+    local light = browser:run("return getComputedStyle(document.body).backgroundColor")
+    emulate("setDeviceMetricsOverride", { width = 360, height = 740, deviceScaleFactor = 2, mobile = true })
+    emulate("setEmulatedMedia", { features = { { name = "prefers-color-scheme", value = "dark" } } })
+    assert.equal(360, browser:run("return document.documentElement.scrollWidth"))
+    assert.not_equal(light, browser:run("return getComputedStyle(document.body).backgroundColor"))
+    wait_page(function() return browser:run(INK, "messages") > 3 end, "a chart in the colours of the dark")
+    browser:call("POST", browser.path .. "/goog/cdp/execute", '{"cmd":"Emulation.clearDeviceMetricsOverride","params":{}}')
+    emulate("setEmulatedMedia", { features = { { name = "prefers-color-scheme", value = "" } } })
+  end)
+
   it("shows names of strangers as text, whatever they hold", function()
     server:publish(HOSTILE, HOSTILE, HOSTILE)
     wait_page(function() return #texts("#channels-table tbody th") >= 2 end, "the channels")

@@ -157,7 +157,7 @@ class Chart {
       pen.fillText(this.format(part * top), left - 6, y);
     }
     pen.textBaseline = "alphabetic";
-    const steps = width > 260 ? 5 : 2, seconds = this.span / 1000;
+    const seconds = this.span / 1000, steps = width < 260 ? 2 : seconds % 50 ? 4 : 5;
     for (let i = 0; i <= steps; i++) {
       const ago = Math.round(seconds - seconds * i / steps);
       pen.textAlign = i === steps ? "right" : "center";
