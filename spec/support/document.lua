@@ -83,6 +83,7 @@ sluice() {
     *) command sluice "$@" ;;
     esac
 }
+bin/sluice() { sluice "$@"; }
 make() { command make -n -C "$ROOT" "$@" >/dev/null; }
 refuse() { echo "$1 is not for a test: write <!-- not run: why --> before the block" >&2; exit 1; }
 sudo() { refuse sudo; }
