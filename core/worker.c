@@ -238,7 +238,7 @@ void worker_ping(struct worker *w) {
     if (atomic_load_explicit(&w->ping_sent_ns, memory_order_acquire))
         return;
     atomic_store_explicit(&w->ping_sent_ns, uv_hrtime(), memory_order_relaxed);
-    w->ping = (struct task){NULL, run_ping, cancel_ping};
+    w->ping = (struct task){run_ping, cancel_ping};
     if (hub_post(w->hub, w->index, &w->ping) != 0)
         atomic_store_explicit(&w->ping_sent_ns, 0, memory_order_relaxed);
 }
