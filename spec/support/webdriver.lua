@@ -19,7 +19,7 @@ function webdriver.start()
     return driver:output():find("successfully on port %d+")
   end, 3 * helper.TEST_TIMEOUT, "chromedriver is ready")
   local self = setmetatable({ driver = driver, port = math.tointeger(tonumber(driver:output():match("successfully on port (%d+)"))) }, Session)
-  local answer = self:call("POST", "/session", { capabilities = { alwaysMatch = { browserName = "chrome", ["goog:chromeOptions"] = {
+  local answer = self:call("POST", "/session", { capabilities = { alwaysMatch = { browserName = "chrome", acceptInsecureCerts = true, ["goog:chromeOptions"] = {
     args = { "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run",
       "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-proxy-server", "--user-data-dir=" .. profile },
   } } } })
@@ -44,6 +44,16 @@ end
 -- Opens an address and waits until it is loaded.
 function Session:open(url)
   self:call("POST", self.path .. "/url", { url = url })
+end
+
+-- Opens a tab beside the others. Returns its handle, for select.
+function Session:new_tab()
+  return self:call("POST", self.path .. "/window/new", { type = "tab" }).handle
+end
+
+-- What follows is done in this tab.
+function Session:select(tab)
+  self:call("POST", self.path .. "/window", { handle = tab })
 end
 
 -- Runs JavaScript in the page with `arguments` and returns what it returns (null is nil).
