@@ -33,9 +33,13 @@ static void call_hook(struct policy *p, struct hook_call *call, enum phase phase
 /* --- on_message, filter ------------------------------------------------------------------------- */
 
 static bool is_unchanged(const struct message *m, struct slice event, struct slice data) {
+    struct slice line;
+    if (!slice_equal(event, message_event(m)))
+        return false;
+    if (message_one_line(m, &line))
+        return slice_equal(data, line);
     struct buf was = {0};
-    bool same = slice_equal(event, message_event(m)) && sse_read_data(message_lines(m), &was) == 0 &&
-                slice_equal(data, buf_slice(&was));
+    bool same = sse_read_data(message_lines(m), &was) == 0 && slice_equal(data, buf_slice(&was));
     buf_deinit(&was);
     return same;
 }
@@ -55,7 +59,7 @@ static void shape_done(struct routine *r, bool ok) {
     data.ptr = lua_tolstring(co, -1, &data.len);
     if (is_unchanged(call->message, event, data))
         call->result = message_retain(call->message);
-    else if (message_check(message_channel(call->message), event, data, &why) != 0)
+    else if (message_check_parts(event, data, &why) != 0)
         lua_errors_log_text(r->policy, "on_message gave what cannot be sent, the message is skipped for a stream", why);
     else
         call->result = message_edit(call->message, event, data);
@@ -63,10 +67,9 @@ static void shape_done(struct routine *r, bool ok) {
 
 /* Pushes the data of a message. */
 static void push_data(lua_State *L, const struct message *m) {
-    struct slice lines = message_lines(m);
-    /* "data: " and LF around one line; more lines are joined. */
-    if (lines.len >= 7 && memchr(lines.ptr, '\n', lines.len) == lines.ptr + lines.len - 1) {
-        lua_pushlstring(L, lines.ptr + 6, lines.len - 7);
+    struct slice line, lines = message_lines(m);
+    if (message_one_line(m, &line)) {
+        lua_pushlstring(L, line.ptr, line.len);
         return;
     }
     luaL_Buffer buffer;
@@ -76,28 +79,77 @@ static void push_data(lua_State *L, const struct message *m) {
     luaL_pushresultsize(&buffer, data.len);
 }
 
-static int push_shape(lua_State *L) {
-    struct hook_call *call = lua_touserdata(L, 1);
-    struct message *m = call->message;
+enum { SHAPED_CHANNEL = 1, SHAPED_EVENT, SHAPED_DATA, SHAPED_ID };
+
+/* Pushes the table of a message's parts as Lua strings: made once for the whole of a fan-out. */
+static void push_parts(lua_State *L, struct policy *p, const struct message *m) {
     struct slice channel = message_channel(m), event = message_event(m);
     char id[MESSAGE_ID_BYTES];
+    lua_rawgeti(L, LUA_REGISTRYINDEX, p->shaped_parts);
+    if (message_id_compare(p->shaped_id, m->id) == 0)
+        return;
+    p->shaped_id = (struct message_id){0, 0}; /* should memory run out on the way */
+    lua_pushlstring(L, channel.ptr, channel.len);
+    lua_rawseti(L, -2, SHAPED_CHANNEL);
+    if (event.len)
+        lua_pushlstring(L, event.ptr, event.len);
+    else
+        lua_pushnil(L);
+    lua_rawseti(L, -2, SHAPED_EVENT);
+    push_data(L, m);
+    lua_rawseti(L, -2, SHAPED_DATA);
+    lua_pushlstring(L, id, message_id_format(id, m->id));
+    lua_rawseti(L, -2, SHAPED_ID);
+    p->shaped_id = m->id;
+}
+
+void policy_forget_shaped(struct policy *p) {
+    if (p->shaped_id.ms == 0)
+        return;
+    p->shaped_id = (struct message_id){0, 0};
+    lua_rawgeti(p->L, LUA_REGISTRYINDEX, p->shaped_parts);
+    for (int part = SHAPED_CHANNEL; part <= SHAPED_ID; part++) {
+        lua_pushnil(p->L);
+        lua_rawseti(p->L, -2, part); /* needs no memory: it is there */
+    }
+    lua_pop(p->L, 1);
+}
+
+static int push_shape(lua_State *L) {
+    struct hook_call *call = lua_touserdata(L, 1);
+    struct policy *p = policy_of(L);
     lua_settop(L, 0);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, policy_of(L)->runtime_shape);
+    push_parts(L, p, call->message); /* 1 */
+    lua_rawgeti(L, LUA_REGISTRYINDEX, p->runtime_shape);
     lua_rawgeti(L, LUA_REGISTRYINDEX, call->generation->table);
     if (call->filter >= 0)
         lua_rawgeti(L, LUA_REGISTRYINDEX, call->filter);
     else
         lua_pushnil(L);
-    lua_pushlstring(L, channel.ptr, channel.len);
-    if (event.len)
-        lua_pushlstring(L, event.ptr, event.len);
-    else
-        lua_pushnil(L);
-    push_data(L, m);
-    lua_pushlstring(L, id, message_id_format(id, m->id));
+    for (int part = SHAPED_CHANNEL; part <= SHAPED_ID; part++)
+        lua_rawgeti(L, 1, part);
     lua_stream_push(L, call->stream);
     lua_call(L, 7, 2);
     return 2;
+}
+
+/* message_parts(answer): data and event of a message that a hook has returned; nothing where it is none. */
+static int core_message_parts(lua_State *L) {
+    if (!lua_istable(L, 1))
+        return 0;
+    lua_settop(L, 1);
+    if (lua_getfield(L, 1, "data") != LUA_TSTRING)
+        return 0;
+    int event = lua_getfield(L, 1, "event"), channel = lua_getfield(L, 1, "channel");
+    if ((event != LUA_TNIL && event != LUA_TSTRING) || (channel != LUA_TNIL && channel != LUA_TSTRING))
+        return 0;
+    lua_pop(L, 1);
+    return 2;
+}
+
+void lua_hooks_register_core(lua_State *L) {
+    lua_pushcfunction(L, core_message_parts);
+    lua_setfield(L, -2, "message_parts");
 }
 
 /* Whose on_message a message takes: live, that of the generation that ran its on_publish; replayed, the one in force. */

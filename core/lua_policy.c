@@ -91,10 +91,6 @@ static void on_drained(struct policy *p, struct exchange *x) {
     }
 }
 
-static void on_forget(struct policy *p, struct stream *s) {
-    (void)p;
-    lua_stream_forget(s);
-}
 
 /* --- garbage ------------------------------------------------------------------------------------ */
 
@@ -125,6 +121,8 @@ static void on_collect(struct wheel_timer *timer, uint64_t now_ms) {
 
 static struct policy *on_turn(struct policy *p, bool idle) {
     metrics_set(&p->worker->metrics, script_bytes, p->budget.bytes);
+    if (idle)
+        policy_forget_shaped(p);
     if (idle && !wheel_armed(&p->collect) && p->budget.bytes > p->collected_bytes + COLLECT_LEAST)
         collect_on(p, COLLECT_QUIET_MS);
     return policy_renew(p);
@@ -157,6 +155,7 @@ static void push_core(lua_State *L) {
     lua_answer_register_core(L);
     lua_stream_register_core(L);
     lua_publish_register_core(L);
+    lua_hooks_register_core(L);
     lua_json_register(L);
     lua_getfield(L, -1, "encode");
     lua_setfield(L, -3, "json_encode");
@@ -211,6 +210,8 @@ static int open_state(lua_State *L) {
     lua_call(L, 1, 1);
     push_core(L);
     lua_call(L, 1, 1);
+    lua_createtable(L, 4, 0);
+    p->shaped_parts = luaL_ref(L, LUA_REGISTRYINDEX);
     p->runtime_load = take_function(L, "load");
     p->runtime_dispatch = take_function(L, "dispatch");
     p->runtime_publish = take_function(L, "publish");
@@ -329,6 +330,6 @@ const struct policy_ops lua_policy_ops = {
     .shapes = policy_shapes,
     .shape = policy_shape,
     .closed = policy_closed,
-    .forget = on_forget,
+    .forget = lua_stream_forget,
     .turn = on_turn,
 };

@@ -108,6 +108,9 @@ struct policy {
     int depth;
     struct idle_thread idle[POLICY_IDLE_THREADS]; /* coroutines to be used again */
     int idle_count;
+    int shaped_parts;            /* see policy_shape: the parts of a message as Lua strings, */
+    struct message_id shaped_id; /* and which it is; 0-0: none */
+    int stream_boxes;            /* weak: address of a stream's userdata -> userdata */
     const void *request_meta, *stream_meta; /* the metatables, to know our userdata by */
     struct buf scratch[POLICY_SCRATCHES];
     struct token_cache *tokens; /* verified ones */
@@ -177,6 +180,9 @@ bool policy_shapes(struct policy *p, const struct message *m, bool replayed);
 struct message *policy_shape(struct policy *p, struct stream *s, struct message *m, struct subscription *sub, bool replayed);
 void policy_closed(struct policy *p, struct stream *s, const char *reason);
 
+/* Lets go of the message that was shaped last, whose parts are kept as Lua strings for the next stream. */
+void policy_forget_shaped(struct policy *p);
+
 /* --- rejections --------------------------------------------------------------------------------- */
 
 /* True where the value at `index` is what sluice.reject makes. */
@@ -211,6 +217,7 @@ void lua_request_register_core(lua_State *L);
 void lua_answer_register_core(lua_State *L);
 void lua_stream_register_core(lua_State *L);
 void lua_publish_register_core(lua_State *L);
+void lua_hooks_register_core(lua_State *L);
 void lua_publish_register(lua_State *L);
 void lua_limit_register(lua_State *L);
 void lua_jwt_register(lua_State *L);
@@ -239,7 +246,7 @@ void lua_request_detach(struct exchange *x);
 void lua_stream_push(lua_State *L, struct stream *s);
 
 /* Lets go of the stream's userdata: it refers to nothing from now on. */
-void lua_stream_forget(struct stream *s);
+void lua_stream_forget(struct policy *p, struct stream *s);
 
 /* Sends the stream's head where that has not happened yet. Raises or returns false where it cannot (the stream is closed). */
 bool lua_stream_begin(lua_State *L, struct stream *s);

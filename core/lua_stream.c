@@ -15,7 +15,6 @@
 #include "server.h"
 
 #define STREAM_TYPE "sluice.stream"
-#define STREAM_BOXES "sluice.streams" /* weak: box address -> userdata */
 
 enum { UV_REQUEST = 1, LAST_ID_BYTES = 1024 };
 
@@ -25,39 +24,42 @@ struct stream_box {
 
 /* --- the userdata ------------------------------------------------------------------------------- */
 
+/* Pushes the weak table of boxes and, where the stream still has one, its userdata: then returns the box. A box that was collected leaves its address behind in the stream,
+ * and another stream's may lie there by now. (A __gc that tidies up would cost more than all else about a box.) */
+static struct stream_box *push_box(lua_State *L, const struct policy *p, const struct stream *s) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, p->stream_boxes);
+    if (!s->policy_data)
+        return NULL;
+    lua_rawgetp(L, -1, s->policy_data);
+    struct stream_box *box = lua_touserdata(L, -1);
+    if (box && box->stream == s)
+        return box;
+    lua_pop(L, 1);
+    return NULL;
+}
+
 void lua_stream_push(lua_State *L, struct stream *s) {
-    lua_getfield(L, LUA_REGISTRYINDEX, STREAM_BOXES);
-    if (s->policy_data) {
-        if (lua_rawgetp(L, -1, s->policy_data) == LUA_TUSERDATA) {
-            lua_remove(L, -2);
-            return;
-        }
-        lua_pop(L, 1);
+    if (!push_box(L, policy_of(L), s)) {
+        struct stream_box *box = lua_newuserdatauv(L, sizeof *box, 1);
+        box->stream = NULL;
+        luaL_setmetatable(L, STREAM_TYPE);
+        lua_pushvalue(L, -1);
+        lua_rawsetp(L, -3, box);
+        box->stream = s;
+        s->policy_data = box;
     }
-    struct stream_box *box = lua_newuserdatauv(L, sizeof *box, 1);
-    box->stream = NULL;
-    luaL_setmetatable(L, STREAM_TYPE);
-    lua_pushvalue(L, -1);
-    lua_rawsetp(L, -3, box);
     lua_remove(L, -2);
-    if (s->policy_data)
-        ((struct stream_box *)s->policy_data)->stream = NULL; /* one that waits for its __gc */
-    box->stream = s;
-    s->policy_data = box;
 }
 
-void lua_stream_forget(struct stream *s) {
-    if (s->policy_data)
-        ((struct stream_box *)s->policy_data)->stream = NULL;
+void lua_stream_forget(struct policy *p, struct stream *s) {
+    if (!s->policy_data)
+        return;
+    int top = lua_gettop(p->L);
+    struct stream_box *box = push_box(p->L, p, s);
+    if (box)
+        box->stream = NULL;
+    lua_settop(p->L, top);
     s->policy_data = NULL;
-}
-
-static int stream_gc(lua_State *L) {
-    struct stream_box *box = lua_touserdata(L, 1);
-    if (box->stream && box->stream->policy_data == box)
-        box->stream->policy_data = NULL;
-    box->stream = NULL;
-    return 0;
 }
 
 static struct stream_box *check_box(lua_State *L) {
@@ -406,9 +408,11 @@ static int stream_is_open(lua_State *L) {
 /* --- fields ------------------------------------------------------------------------------------- */
 
 static void push_stream_id(lua_State *L, const struct stream *s) {
-    char id[20];
-    snprintf(id, sizeof id, "%016" PRIx64, s->id);
-    lua_pushstring(L, id);
+    static const char HEX[] = "0123456789abcdef";
+    char id[16];
+    for (int i = 0; i < 16; i++)
+        id[i] = HEX[s->id >> (60 - 4 * i) & 15];
+    lua_pushlstring(L, id, sizeof id);
 }
 
 enum { FIELD_ID = 1, FIELD_USER, FIELD_REQUEST, FIELD_LAST_EVENT_ID, FIELD_OPENING };
@@ -589,7 +593,7 @@ void lua_stream_open(lua_State *L) {
                                        {"close", stream_close_method},
                                        {"is_open", stream_is_open},
                                        {NULL, NULL}};
-    static const luaL_Reg META[] = {{"__newindex", stream_newindex}, {"__tostring", stream_tostring}, {"__gc", stream_gc}, {NULL, NULL}};
+    static const luaL_Reg META[] = {{"__newindex", stream_newindex}, {"__tostring", stream_tostring}, {NULL, NULL}};
     lua_json_register(L);
     lua_getfield(L, -1, "encode");
     lua_rawsetp(L, LUA_REGISTRYINDEX, (const void *)stream_send_method);
@@ -599,6 +603,6 @@ void lua_stream_open(lua_State *L) {
     lua_pushliteral(L, "v");
     lua_setfield(L, -2, "__mode");
     lua_setmetatable(L, -2);
-    lua_setfield(L, LUA_REGISTRYINDEX, STREAM_BOXES);
+    policy_of(L)->stream_boxes = luaL_ref(L, LUA_REGISTRYINDEX);
     policy_of(L)->stream_meta = policy_open_type(L, STREAM_TYPE, METHODS, FIELDS, stream_index, META);
 }

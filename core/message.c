@@ -75,10 +75,7 @@ int message_check_channel(struct slice channel, const char **why) {
     return 0;
 }
 
-int message_check(struct slice channel, struct slice event, struct slice data, const char **why) {
-    int rc = message_check_channel(channel, why);
-    if (rc)
-        return rc;
+int message_check_parts(struct slice event, struct slice data, const char **why) {
     if (!sse_field_valid(event)) {
         *why = "an event type has no CR, LF or NUL";
         return -EINVAL;
@@ -100,6 +97,20 @@ int message_check(struct slice channel, struct slice event, struct slice data, c
         return -EMSGSIZE;
     }
     return 0;
+}
+
+int message_check(struct slice channel, struct slice event, struct slice data, const char **why) {
+    int rc = message_check_channel(channel, why);
+    return rc ? rc : message_check_parts(event, data, why);
+}
+
+bool message_one_line(const struct message *m, struct slice *data) {
+    static const struct slice FIELD = {"data: ", 6};
+    struct slice lines = message_lines(m);
+    if (lines.len <= FIELD.len || memchr(lines.ptr, '\n', lines.len) != lines.ptr + lines.len - 1)
+        return false;
+    *data = slice_make(lines.ptr + FIELD.len, lines.len - FIELD.len - 1);
+    return true;
 }
 
 static struct message *allocate(size_t bytes) {

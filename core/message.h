@@ -81,6 +81,7 @@ struct message {
 /* Why a message cannot be made: 0, or -EINVAL with a sentence, or -ENOMEM, or -EMSGSIZE. Channel: 1 to 200 bytes of UTF-8, no control characters, no `*`.
  * Event: no CR, LF or NUL, at most MESSAGE_EVENT_BYTES of UTF-8; empty is none. Data: UTF-8. */
 int message_check_channel(struct slice channel, const char **why);
+int message_check_parts(struct slice event, struct slice data, const char **why);
 int message_check(struct slice channel, struct slice event, struct slice data, const char **why);
 
 /* Makes a draft, without an id, of parts that message_check accepts. The caller holds its one reference. NULL: no memory. */
@@ -116,6 +117,9 @@ static inline struct slice message_lines(const struct message *m) {
 static inline struct message *message_whole(const struct message *m) {
     return atomic_load_explicit(&m->whole, memory_order_acquire);
 }
+
+/* Points `data` at the message's data where it is one line; returns false where it is more, which sse_read_data joins. */
+bool message_one_line(const struct message *m, struct slice *data);
 
 /* What is written to a stream. */
 static inline struct slice message_wire(const struct message *m, bool chunked) {

@@ -11,6 +11,7 @@
 #include "peer.h"
 #include "server.h"
 #include "sse.h"
+#include "stream_deliver.h"
 #include "stream_gzip.h"
 #include "stream_slow.h"
 #include "stream_text.h"
@@ -18,8 +19,7 @@
 #include "worker.h"
 
 enum {
-    DELIVER_BATCH = 64,
-    REPLAY_BATCH = 64,
+    UNLINK_BATCH = 64,
     REPLAY_BYTES = 64 * 1024,
     STREAM_ROOM = 64 * 1024, /* what a handler may have queued before send waits */
     STALE_LOOKS = 4          /* looks at a silent peer in stream.stale, at least */
@@ -30,10 +30,6 @@ static_assert((int)METRICS_CLOSE_VALUES == STREAM_NO_MEMORY + 1 && (int)METRICS_
 
 const char *stream_end_name(enum stream_end end) {
     return METRICS_CLOSE_NAMES[end];
-}
-
-static struct stream *stream_of(struct subscriber *sub) {
-    return list_entry(sub, struct stream, sub);
 }
 
 /* --- life --------------------------------------------------------------------------------------- */
@@ -59,7 +55,7 @@ struct stream *stream_new(struct exchange *x) {
 /* Takes the stream's subscriptions out of the registry and the hub. */
 static void unlink_all(struct stream *s) {
     struct worker *w = s->worker;
-    struct hub_channel *gone[DELIVER_BATCH];
+    struct hub_channel *gone[UNLINK_BATCH];
     size_t n = 0;
     while (s->sub.subs) {
         struct subscription *sub = s->sub.subs;
@@ -73,7 +69,7 @@ static void unlink_all(struct stream *s) {
         registry_close_unused(&w->registry, ch);
         filter_release(sub->filter);
         free(sub);
-        if (n == DELIVER_BATCH) {
+        if (n == UNLINK_BATCH) {
             hub_unsubscribe(w->hub, w->index, gone, n);
             n = 0;
         }
@@ -308,122 +304,6 @@ int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, s
     return 0;
 }
 
-/* --- delivering --------------------------------------------------------------------------------- */
-
-/* One message on its way to one stream. */
-struct delivery {
-    struct message *message;
-    struct subscription *subscription;
-    bool replayed;
-    bool edited; /* for this stream alone */
-};
-
-/* What this stream gets of a message: itself (a new reference), an edited one, or NULL. */
-static struct message *pick(struct stream *s, const struct delivery *d) {
-    struct worker *w = s->worker;
-    const struct filter *filter = d->subscription ? d->subscription->filter : NULL;
-    if (filter && !filter_match(filter, d->message))
-        return NULL;
-    bool asks = filter && filter->function != FILTER_NO_FUNCTION;
-    if (!asks && !w->ops->shapes(w->policy, d->message, d->replayed))
-        return message_retain(d->message);
-    struct message *shaped = w->ops->shape(w->policy, s, d->message, d->subscription, d->replayed);
-    if (!shaped)
-        metrics_add(&w->metrics, drops[DROP_SCRIPT], 1);
-    return shaped;
-}
-
-/* Writes messages that need nothing but writing: no filter, no hook. */
-static bool write_plain(struct stream *s, const struct delivery *deliveries, size_t n) {
-    struct segment segments[DELIVER_BATCH];
-    size_t bytes = 0;
-    for (size_t i = 0; i < n; i++) {
-        segments[i] = (struct segment){deliveries[i].message, message_wire(deliveries[i].message, s->chunked), NULL, false};
-        stream_watch_message(s, deliveries[i].message);
-    }
-    if (s->gzip && !stream_gzip_code(s, segments, n, !deliveries[0].replayed && !deliveries[0].edited)) {
-        stream_close(s, STREAM_NO_MEMORY);
-        return false;
-    }
-    for (size_t i = 0; i < n; i++)
-        bytes += segments[i].bytes.len;
-    s->events += n;
-    s->bytes += bytes;
-    metrics_add(&s->worker->metrics, messages_sent, n);
-    s->sent_ms = worker_now(s->worker);
-    return conn_send_segments(s->conn, segments, n, !deliveries[0].replayed);
-}
-
-/* Writes messages one by one, each by its own filter, shape and slow rule. */
-static bool write_each(struct stream *s, const struct delivery *deliveries, size_t n) {
-    for (size_t i = 0; i < n && s->conn; i++) {
-        struct message *m = pick(s, &deliveries[i]);
-        if (!m)
-            continue;
-        struct delivery one = {m, deliveries[i].subscription, deliveries[i].replayed, m != deliveries[i].message};
-        bool room = s->conn && (one.replayed || outq_empty(&s->conn->out) || stream_make_room(s, m));
-        if (room)
-            write_plain(s, &one, 1);
-        message_release(m);
-    }
-    return s->conn != NULL;
-}
-
-/* True where any of the messages may not go out as it is: a filter or a hook has to see it. A reload may lie between two of them. */
-static bool is_special(const struct stream *s, const struct delivery *deliveries, size_t n) {
-    const struct worker *w = s->worker;
-    for (size_t i = 0; i < n; i++) {
-        const struct delivery *d = &deliveries[i];
-        if (d->subscription && d->subscription->filter)
-            return true;
-        if ((i == 0 || d->message->generation != d[-1].message->generation) && w->ops->shapes(w->policy, d->message, d->replayed))
-            return true;
-    }
-    return false;
-}
-
-static size_t size_of(const struct delivery *deliveries, size_t n) {
-    size_t bytes = 0;
-    for (size_t i = 0; i < n; i++)
-        bytes += deliveries[i].message->wire_len;
-    return bytes;
-}
-
-static bool write_deliveries(struct stream *s, const struct delivery *deliveries, size_t n) {
-    struct worker *w = s->worker;
-    /* A queue that is not empty, or one that these could fill, is looked at message by message. */
-    bool crowded = !deliveries[0].replayed && (!outq_empty(&s->conn->out) || (n > 1 && size_of(deliveries, n) > w->config->queue_bytes));
-    if (crowded || is_special(s, deliveries, n))
-        return write_each(s, deliveries, n);
-    return write_plain(s, deliveries, n);
-}
-
-static void deliver(struct subscriber *sub) {
-    struct stream *s = stream_of(sub);
-    struct owed owed[DELIVER_BATCH];
-    struct delivery deliveries[DELIVER_BATCH];
-    size_t n;
-    do {
-        n = channel_owed(sub, s->worker->registry.all, owed, DELIVER_BATCH);
-        if (n == CHANNEL_NO_MEMORY)
-            stream_close(s, STREAM_NO_MEMORY);
-        if (n == 0 || n == CHANNEL_NO_MEMORY)
-            return;
-        for (size_t i = 0; i < n; i++)
-            deliveries[i] = (struct delivery){owed[i].message, owed[i].subscription, false, false};
-        sub->position = owed[n - 1].message->id;
-    } while (write_deliveries(s, deliveries, n) && n == DELIVER_BATCH);
-}
-
-static void prefetch(const struct subscriber *sub) {
-    const struct stream *s = (const struct stream *)sub; /* its first member */
-    __builtin_prefetch(&s->events, 1);
-    if (s->conn)
-        conn_prefetch(s->conn);
-}
-
-const struct subscriber_ops stream_subscriber_ops = {.deliver = deliver, .prefetch = prefetch};
-
 /* --- replaying ---------------------------------------------------------------------------------- */
 
 static struct subscription *subscription_at(const struct stream *s, unsigned source) {
@@ -465,9 +345,9 @@ static bool send_gap(struct stream *s, const struct hub_gap *gap, struct message
 /* One batch from history. Returns true where another may follow at once. */
 static bool replay_batch(struct stream *s) {
     struct worker *w = s->worker;
-    struct message *messages[REPLAY_BATCH];
-    unsigned from[REPLAY_BATCH];
-    struct delivery deliveries[REPLAY_BATCH];
+    struct message *messages[DELIVER_BATCH];
+    unsigned from[DELIVER_BATCH];
+    struct delivery deliveries[DELIVER_BATCH];
     struct hub_gap gap;
     size_t count;
     bool live;
@@ -477,7 +357,7 @@ static bool replay_batch(struct stream *s) {
         stream_close(s, STREAM_NO_MEMORY);
         return false;
     }
-    size_t n = hub_read(w->hub, sources, count, &s->sub.position, messages, from, REPLAY_BATCH, REPLAY_BYTES, wall_ms(), &live, &gap);
+    size_t n = hub_read(w->hub, sources, count, &s->sub.position, messages, from, DELIVER_BATCH, REPLAY_BYTES, wall_ms(), &live, &gap);
     sources_back(s, sources);
     if (live)
         s->sub.state = SUBSCRIBER_LIVE;
@@ -485,7 +365,7 @@ static bool replay_batch(struct stream *s) {
         deliveries[i] = (struct delivery){messages[i], subscription_at(s, from[i]), true, false};
     if ((!gap.found || send_gap(s, &gap, was, sources, count)) && n > 0) {
         metrics_add(&w->metrics, replayed, n);
-        write_deliveries(s, deliveries, n);
+        stream_deliver(s, deliveries, n);
     }
     for (size_t i = 0; i < n; i++)
         message_release(messages[i]);
@@ -589,7 +469,8 @@ void stream_close(struct stream *s, enum stream_end end) {
             conn_reset(c);
         return;
     }
-    if (outq_gap_unwritten(&c->out) && !stream_write_gap(s))
+    stream_deliver_picked(s);
+    if (!s->conn || (outq_gap_unwritten(&c->out) && !stream_write_gap(s)))
         return;
     if (s->gzip)
         stream_gzip_finish(s);

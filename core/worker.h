@@ -65,6 +65,7 @@ struct worker {
     struct policy *policy;
     struct coder *coder; /* made with the first stream in gzip */
 
+    struct stream_batch *batch; /* see stream_deliver; NULL: no stream is being served */
     struct hub_source *sources; /* scratch for stream */
     size_t sources_cap;
     uint64_t random[2];

@@ -15,6 +15,7 @@ local GUARDS = { "on_request", "on_subscribe", "on_publish" }
 return function(core)
   local policy = {}
   local enter, begin, finish = core.enter, core.begin, core.finish
+  local message_parts = core.message_parts
 
   -- Loading ------------------------------------------------------------------------------------------------------------
 
@@ -211,23 +212,29 @@ return function(core)
     return core.publish(message.channel, message.event, message.data, key, fingerprint)
   end
 
-  -- Shapes a message for one stream. Returns event and data, or nil to skip it.
+  -- Says why an answer is no message.
+  local function wrong_message(where, answer)
+    if type(answer) ~= "table" then wrong_return(where, answer) end
+    check_message(where, answer)
+  end
+
+  -- Shapes a message for one stream, in a coroutine whose phase is on_message's. Returns event and data, or nil to skip it.
   function policy.shape(generation, filter, channel, event, data, id, stream)
     if filter then
-      local guard <close> = enter(core.FILTER)
-      if not filter({ channel = channel, event = event, data = data, id = id }, stream) then return nil end
+      begin(core.FILTER) -- without a guard, as in dispatch
+      local wanted = filter({ channel = channel, event = event, data = data, id = id }, stream)
+      finish()
+      if not wanted then return nil end
     end
     local hooks = generation.on_message
     for i = 1, #hooks do
-      local guard <close> = enter(core.ON_MESSAGE)
       local answer = hooks[i].run({ channel = channel, event = event, data = data, id = id }, stream)
       if answer == false then
         return nil
-      elseif type(answer) == "table" then
-        check_message(hooks[i].where, answer)
-        event, data = answer.event, answer.data
       elseif answer ~= nil then
-        wrong_return(hooks[i].where, answer)
+        local new_data, new_event = message_parts(answer)
+        if not new_data then wrong_message(hooks[i].where, answer) end
+        event, data = new_event, new_data
       end
     end
     return event, data

@@ -66,6 +66,8 @@ local ON_MESSAGE = [[
         return message
       elseif channel == "skipped" then
         if message.data:find("skip", 1, true) then return false end
+      elseif channel == "ended" then
+        if message.data == "end" then stream:close() end
       elseif channel == "renamed for each" then
         return { event = stream.user, data = message.data .. " for " .. tostring(stream.user) .. " as " .. message.id }
       elseif channel == "two scripts" then
@@ -206,6 +208,14 @@ describe("on_message", function()
     again:wait_messages(3)
     assert.same({ "a", "b", "c" }, again:data())
     assert.equal(live:last_event_id(), again:last_event_id())
+  end)
+
+  it("may close the stream, which has got all that came before, in whatever bursts it came", function()
+    for _, data in ipairs{ "a", "b", "end", "c" } do publish(server, "ended", data) end
+    local stream = open(server, "/events", { "ended" }, { { "last_event_id", "earliest" } })
+    stream:wait_end()
+    assert.same({ { "message", "a" }, { "message", "b" } }, events_of(stream, 2))
+    assert.equal(2, #stream:messages())
   end)
 
   it("sees the id, and may give each stream its own event", function()
