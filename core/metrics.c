@@ -121,7 +121,12 @@ static int json_histogram(struct buf *out, const char *name, const struct metric
         rc = rc ? rc : json_seconds(out, "p90", quantile(counts, count, 0.9));
         rc = rc ? rc : json_seconds(out, "p99", quantile(counts, count, 0.99));
     }
-    return rc ? rc : buf_append_char(out, '}');
+    /* How many fell into each bucket alone: quantiles of a time between two looks come by difference. */
+    rc = rc ? rc : buf_append_text(out, ",\"buckets\":{");
+    for (size_t i = 0; i < METRICS_BUCKETS; i++)
+        rc = rc ? rc
+                : buf_appendf(out, "%s\"%s\":%" PRIu64, i ? "," : "", i < METRICS_BUCKETS - 1 ? BOUNDS[i].text : "+Inf", counts[i]);
+    return rc ? rc : buf_append_text(out, "}}");
 }
 
 /* All that a set has, each as a member behind others. */

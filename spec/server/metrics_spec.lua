@@ -191,6 +191,13 @@ describe("the counts", function()
     local lag = counts(server).deliveryLagSeconds
     assert.is_true(lag.count >= 20 and lag.count <= 200, "observations: " .. lag.count)
     assert.is_true(lag.p50 <= lag.p90 and lag.p90 <= lag.p99)
+    local sum, upper = 0, 0
+    for bound, count in pairs(lag.buckets) do
+      sum = sum + count
+      if tonumber(bound) and tonumber(bound) <= lag.p50 then upper = upper + count end
+    end
+    assert.equal(lag.count, sum)
+    assert.is_true(upper >= lag.count / 2)
     assert.is_true(found["sluice_worker_messages_sent_total{worker=\"0\"}"] == 2000)
     assert.is_true(found["sluice_worker_cpu_seconds_total{worker=\"0\"}"] > 0)
     assert.is_true(found.process_resident_memory_bytes > 1e6)

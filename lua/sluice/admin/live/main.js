@@ -85,19 +85,21 @@ const onMetrics = (now) => {
     dropped: rate("slowConsumerDrops"), cut: rate("slowConsumersDisconnected", "staleDisconnected"),
     errors: rate("errors"), refused: rate("requestsRefused"), gaps: rate("gaps"),
   });
+  const cpu = rate("cpuSeconds");
   before = now;
   for (const chart of CHARTS) chart.update();
-  showFacts(now);
+  showFacts(now, cpu);
 };
 
 // --- facts ---------------------------------------------------------------------------------------------
 
 let health = { status: "unknown" };
 
-const showFacts = (metrics) => {
+const showFacts = (metrics, cpu) => {
   const facts = {
-    health: health.status, version: server.version, generation: asCount(metrics.generation), workers: asCount(metrics.workers), up: asDuration(metrics.uptimeSeconds),
-    queued: asBytes(metrics.queueBytes), channels: asCount(metrics.channels),
+    health: health.status, version: server.version, generation: asCount(metrics.generation), workers: asCount(metrics.workers),
+    up: asDuration(metrics.uptimeSeconds), cpu: cpu === null ? "–" : `${asNumber(Math.round(cpu * 100))} %`, memory: asBytes(metrics.residentBytes),
+    queued: asBytes(metrics.queueBytes),
   };
   if (health.redis) facts.redis = health.redis;
   const list = byId("facts");
