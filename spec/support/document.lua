@@ -5,7 +5,8 @@
 --   sh                 commands, run by bash. Port 8080 is replaced by a free one. A command that serves is started and goes on; so does one that follows a
 --                      stream (curl -N, sluice listen without --count or --for). `make serve` serves the quickstart; of other targets make tells what
 --                      it would do
---   sh output, json output, text output   must be found in what commands have printed so far, or print soon; numbers stand for any number, … for anything
+--   sh output, json output, text output   must be found in what commands have printed so far, or print soon; numbers stand for any number, … for anything.
+--                      JSON on a line of its own is compared by value
 --   lua script         a whole policy script; lua members: members of one's table; lua handler: the inside of its `routes` function
 --   lua config         a whole configuration file; lua settings: members of one
 --   lua spec           is run by busted; lua program: by lua5.4
@@ -206,9 +207,37 @@ local function pattern_of(text)
   return (text:gsub("%d+", "%%d+"):gsub("…", ".-"):gsub("[ \t]+\n", "\n"))
 end
 
+-- Whether a value is as an example shows it: any number for a number, texts by their patterns, members in whatever order.
+local function resembles(value, example)
+  if type(value) ~= type(example) then return false end
+  if type(example) == "string" then return value:find("^" .. pattern_of(example) .. "$") ~= nil end
+  if type(example) ~= "table" then return type(example) == "number" or value == example end
+  for key, inner in pairs(example) do
+    if not resembles(value[key], inner) then return false end
+  end
+  for key in pairs(value) do
+    if example[key] == nil then return false end
+  end
+  return true
+end
+
+-- A JSON value on a line of its own.
+local function shows_json(text, example)
+  for line in text:gmatch("[^\n]+") do
+    local ok, value = pcall(json.decode, line)
+    if ok and resembles(value, example) then return true end
+  end
+  return false
+end
+
 local function check_output(self, block)
   local pattern = pattern_of(block.text)
-  local ok = pcall(helper.eventually, function() return printed(self):find(pattern) end, OUTPUT_S)
+  local is_json, example = pcall(json.decode, block.text)
+  is_json = is_json and type(example) == "table"
+  local ok = pcall(helper.eventually, function()
+    local text = printed(self)
+    return text:find(pattern) or is_json and shows_json(text, example)
+  end, OUTPUT_S)
   if not ok then error(("no command has printed this:\n%s\nbut:\n%s"):format(block.text, printed(self):sub(-3000)), 0) end
 end
 
