@@ -180,6 +180,12 @@ static void disconnect_done(struct routine *r, bool ok) {
         lua_errors_log(r->policy, r->co, "on_disconnect failed");
 }
 
+/* The hooks have returned, at once or after a wait. */
+static int disconnected(lua_State *L, int status, lua_KContext context) {
+    (void)L, (void)status, (void)context;
+    return 0;
+}
+
 static int push_disconnected(lua_State *L) {
     struct hook_call *call = lua_touserdata(L, 1);
     lua_settop(L, 0);
@@ -187,8 +193,8 @@ static int push_disconnected(lua_State *L) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, call->generation->table);
     lua_stream_push(L, call->stream);
     lua_pushstring(L, call->reason);
-    lua_call(L, 3, 0);
-    return 0;
+    lua_callk(L, 3, 0, 0, disconnected);
+    return disconnected(L, LUA_OK, 0);
 }
 
 void policy_closed(struct policy *p, struct stream *s, const char *reason) {

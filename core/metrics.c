@@ -159,6 +159,9 @@ int metrics_json(struct buf *out, const struct metrics *sum, const struct metric
 #define X(member, json, name, type, help) rc = rc ? rc : json_member(out, json, state->member);
     METRICS_STATE(X)
 #undef X
+#define X(member, json, name, type, help) rc = rc || !state->cluster ? rc : json_member(out, json, state->member);
+    METRICS_CLUSTER(X)
+#undef X
     rc = rc ? rc : json_seconds(out, "uptimeSeconds", state->uptime_s);
     rc = rc ? rc : json_seconds(out, "cpuSeconds", state->process_cpu_s);
     rc = rc ? rc : json_member(out, "residentBytes", state->process_resident_bytes);
@@ -295,6 +298,9 @@ int metrics_prometheus(struct buf *out, enum metrics_format format, const struct
 #undef X
 #define X(member, json, name, type, help) single(&w, "sluice_" name, type, help, state->member);
     METRICS_STATE(X)
+    if (state->cluster) {
+        METRICS_CLUSTER(X)
+    }
 #undef X
     by_worker(&w, workers, count);
     process(&w, state);

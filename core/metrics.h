@@ -64,6 +64,17 @@
     X(reload_failed, "reloadFailed", "reload_failed", gauge, "1 while the newest scripts are refused and older ones in force")      \
     X(draining, "draining", "draining", gauge, "1 while the server is being stopped")
 
+/* The same for what is told only where the log is in Redis. */
+#define METRICS_CLUSTER(X)                                                                                                           \
+    X(cluster_nodes, "clusterNodes", "cluster_nodes", gauge, "Nodes of the cluster, as far as this one knows")                       \
+    X(cluster_streams, "clusterConnections", "cluster_streams", gauge, "Streams open on all nodes, as far as this one knows")        \
+    X(redis_connected, "redisConnected", "redis_connected", gauge, "1 while Redis is connected and the log is followed")             \
+    X(redis_reconnects, "redisReconnects", "redis_reconnects", counter, "Times that Redis was connected again after an outage")      \
+    X(log_followed, "logMessages", "log_messages", counter, "Messages that came from the log in Redis")                              \
+    X(log_malformed, "logMalformedEntries", "log_malformed_entries", counter, "Entries of the log that are no message")              \
+    X(log_lost, "logGaps", "log_gaps", counter, "Times that messages were missing in the log, or that it began anew")                \
+    X(publishes_unavailable, "publishesUnavailable", "publishes_unavailable", counter, "Publishes answered with 503 for want of Redis")
+
 /* The values of labels. Names are in metrics.c. */
 enum metrics_close { METRICS_CLOSE_SLOW = 4, METRICS_CLOSE_STALE = 5, METRICS_CLOSE_VALUES = 11 }; /* enum stream_end, in its order */
 enum metrics_drop { DROP_OLDEST, DROP_CONFLATED, DROP_SCRIPT, METRICS_DROP_VALUES };
@@ -117,6 +128,10 @@ struct metrics_state {
     struct timespec now;
 #define X(member, ...) uint64_t member;
     METRICS_STATE(X)
+#undef X
+    bool cluster; /* what follows is told */
+#define X(member, ...) uint64_t member;
+    METRICS_CLUSTER(X)
 #undef X
     double uptime_s;
     double process_cpu_s;

@@ -11,7 +11,7 @@
 enum {
     ASKED_MOST = 100000,        /* questions that may wait for Redis' answer */
     ASKED_MOST_BYTES = 64 << 20,
-    FIELDS_MOST = 10,           /* names and values of an entry */
+    HELD_MS = 200,              /* an answer waits so long for the message to come back */
     TRIM_EXACTLY = 1000         /* up to this redis.maxlen */
 };
 
@@ -44,11 +44,13 @@ static void give_back(struct redis_log *l, struct redis_question *q, enum redis_
         q->task.cancel(&q->task);
 }
 
-/* A question that Redis has or had. Not given back before all that was asked for it is answered. */
+/* A question that Redis has or had. */
 struct asked {
     struct redis_log *log;
     struct redis_question *question;
     size_t size;
+    struct list node; /* in log.held */
+    uint64_t until_ms;
 };
 
 static void answered(struct asked *a, enum redis_outcome outcome, const char *why) {
@@ -56,6 +58,28 @@ static void answered(struct asked *a, enum redis_outcome outcome, const char *wh
     a->log->asked_bytes -= a->size;
     give_back(a->log, a->question, outcome, why);
     free(a);
+}
+
+/* The message is in the log. Its publisher is told when it has come back here, in a moment, so that what it does next on this node finds it; should it not come, soon anyway. */
+static void appended(struct asked *a) {
+    struct redis_log *l = a->log;
+    if (!l->follow.synced || !message_id_after(a->question->id, l->follow.position)) {
+        answered(a, REDIS_APPENDED, NULL);
+        return;
+    }
+    a->until_ms = uv_now(l->loop) + HELD_MS;
+    list_append(&l->held, &a->node);
+}
+
+void redis_append_release(struct redis_log *l, bool all) {
+    uint64_t now = uv_now(l->loop);
+    while (!list_empty(&l->held)) {
+        struct asked *a = list_entry(l->held.next, struct asked, node);
+        if (!all && message_id_after(a->question->id, l->follow.position) && now < a->until_ms)
+            return;
+        list_unlink(&a->node);
+        answered(a, REDIS_APPENDED, NULL);
+    }
 }
 
 static const char LOST[] = "the connection to Redis was lost before its answer came: whether the message was published is not known";
@@ -81,7 +105,7 @@ static void on_appended(redisAsyncContext *context, void *answer, void *data) {
     } else if (redis_entry_id(reply, &q->id)) {
         hub_counts(a->log->hub, slice_make(q->bytes.data, q->channel_len), &here, &told);
         q->subscribers += here;
-        answered(a, REDIS_APPENDED, NULL);
+        appended(a);
     } else {
         answered(a, REDIS_REFUSED, reply->type == REDIS_REPLY_ERROR ? reply->str : "Redis gave an answer of the wrong kind");
     }
@@ -108,8 +132,10 @@ static void on_once(redisAsyncContext *context, void *answer, void *data) {
         answered(a, REDIS_UNKNOWN, LOST);
     else if (!read_once(reply, &fingerprint, q))
         answered(a, REDIS_REFUSED, reply->type == REDIS_REPLY_ERROR ? reply->str : "Redis gave an answer of the wrong kind");
+    else if (fingerprint == q->fingerprint)
+        appended(a);
     else
-        answered(a, fingerprint == q->fingerprint ? REDIS_APPENDED : REDIS_OTHER, NULL);
+        answered(a, REDIS_OTHER, NULL);
 }
 
 static void on_newest(redisAsyncContext *context, void *answer, void *data) {
@@ -238,7 +264,8 @@ static void take_up(struct redis_log *l, struct redis_question *q) {
         give_back(l, q, q->is_id ? REDIS_UNKNOWN : REDIS_REFUSED, "too many messages wait for Redis' answer");
         return;
     }
-    *a = (struct asked){l, q, size};
+    *a = (struct asked){.log = l, .question = q, .size = size};
+    list_init(&a->node);
     l->asked_count++;
     l->asked_bytes += size;
     if (!(q->is_id ? ask_newest(l, a) : ask_append(l, a)))

@@ -85,7 +85,7 @@ static void lose(struct redis_log *l, struct message_id up_to) {
     up_to = message_id_max(up_to, l->follow.position);
     message_id_format(after, l->follow.position);
     message_id_format(to, up_to);
-    log_write(l->log, LOG_WARN, "redis", "what the log had after %s, up to %s, was trimmed before it could be read: all streams are told a gap", after, to);
+    log_write(l->log, LOG_WARN, "redis", "what the log had after %s, up to %s, was trimmed before it could be read, or the log was emptied: all streams are told a gap", after, to);
     hub_lose(l->hub, up_to);
     l->follow.position = up_to;
     count_lost(l);
@@ -142,6 +142,7 @@ static void take_all(struct redis_log *l, const redisReply *entries) {
     for (size_t i = 0; i < entries->elements; i++)
         bytes += take(l, entries->element[i], now_ms, now_ns, &count);
     f->caught_up += count.followed;
+    redis_append_release(l, false);
     if (bytes > BATCH_BYTES && f->batch > 1)
         f->batch /= 2;
     else if (entries->elements == f->batch && f->batch < BATCH_MOST && bytes < BATCH_BYTES / 2)
@@ -287,6 +288,7 @@ static void on_ready(void *context) {
 static void on_lost(void *context, const char *why) {
     struct redis_log *l = context;
     l->follow.synced = false;
+    redis_append_release(l, true);
     redis_log_trouble(l, true, why);
 }
 

@@ -67,6 +67,17 @@ void redis_log_stats(struct redis_log *l, struct redis_log_stats *out) {
     pthread_mutex_unlock(&l->lock);
 }
 
+/* True for an error of Redis that will not pass by waiting: a wrong password, a key of another type. Its errors begin with a word in capitals, those of the network do not. */
+static bool is_final(const char *why) {
+    static const char *const PASSING[] = {"LOADING", "BUSY", "MASTERDOWN", "READONLY", "MISCONF", "OOM", "TRYAGAIN", "CLUSTERDOWN", "ERR max number of clients"};
+    size_t capitals = strspn(why, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+    for (size_t i = 0; i < sizeof PASSING / sizeof *PASSING; i++) {
+        if (strncmp(why, PASSING[i], strlen(PASSING[i])) == 0)
+            return false;
+    }
+    return capitals >= 3 && why[capitals] == ' ';
+}
+
 /* --- the loop -------------------------------------------------------------------------------------- */
 
 static void on_asked(uv_async_t *async) {
@@ -77,6 +88,7 @@ static void on_tick(uv_timer_t *timer) {
     struct redis_log *l = timer->data;
     redis_link_check(l->command);
     redis_link_check(l->follow.link);
+    redis_append_release(l, false);
     redis_counts_tick(l, uv_now(l->loop));
 }
 
@@ -129,6 +141,7 @@ struct redis_log *redis_log_new(const struct redis_log_options *options, char er
     l->loop = options->loop;
     l->workers = options->workers;
     l->last = &l->first;
+    list_init(&l->held);
     pthread_mutex_init(&l->lock, NULL);
     if (read_url(l, error) != 0 || make_keys(l) != 0 || uv_async_init(l->loop, &l->asked, on_asked) != 0) {
         l->closed = true;
@@ -151,10 +164,13 @@ bool redis_log_start(struct redis_log *l, const volatile bool *stop, char error[
     if (!redis_append_open(l) || !redis_follow_open(l))
         return false;
     while (!(redis_link_ready(l->command) && redis_follow_caught_up(l)) && !*stop) {
+        char why[REDIS_ERROR_BYTES];
         uv_run(l->loop, UV_RUN_ONCE);
+        if (!redis_log_state(l, why) && is_final(why)) {
+            snprintf(error, REDIS_ERROR_BYTES, "redis.url: Redis at %s:%u does not let this node in: %.300s", l->url.host.data, l->url.port, why);
+            return false;
+        }
         if (uv_now(l->loop) - l->follow.progress_ms > START_MS) {
-            char why[REDIS_ERROR_BYTES];
-            redis_log_state(l, why);
             snprintf(error, REDIS_ERROR_BYTES, "redis.url: no Redis at %s:%u after %d s: %.300s", l->url.host.data, l->url.port, START_MS / 1000, why);
             return false;
         }
@@ -200,6 +216,7 @@ void redis_log_close(struct redis_log *l) {
     l->left = NULL;
     redis_link_close(l->command);
     redis_link_close(l->follow.link);
+    redis_append_release(l, true);
     redis_append_cancel(l);
     uv_close((uv_handle_t *)&l->asked, NULL);
     uv_close((uv_handle_t *)&l->tick, NULL);

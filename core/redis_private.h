@@ -55,7 +55,7 @@ struct redis_log {
     struct redis_follow follow;
     struct redis_counts counts;
     size_t asked_count, asked_bytes; /* questions that Redis has not answered */
-    uint64_t down_since_ms;          /* of the command link; 0: it is up */
+    struct list held;                /* answers that wait for the message to be followed */
     uv_async_t asked;
     uv_timer_t tick;
     uv_timer_t leave;
@@ -82,6 +82,7 @@ bool redis_follow_caught_up(const struct redis_log *l);
 /* --- redis_append.c */
 bool redis_append_open(struct redis_log *l);
 void redis_append_take(struct redis_log *l); /* asks Redis what workers have asked */
+void redis_append_release(struct redis_log *l, bool all); /* answers publishers whose messages have come back, or have not for too long, or all */
 void redis_append_cancel(struct redis_log *l); /* gives back what nobody takes up any more */
 
 /* --- redis_counts.c */

@@ -28,6 +28,23 @@ static void fill_process(const struct server *s, struct metrics_state *state) {
         state->process_resident_bytes = strtoull(resident, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+static void fill_cluster(const struct server *s, struct metrics_state *state) {
+    struct redis_log_stats stats;
+    char why[REDIS_ERROR_BYTES];
+    if (!s->redis)
+        return;
+    redis_log_stats(s->redis, &stats);
+    state->cluster = true;
+    state->cluster_nodes = stats.nodes;
+    state->cluster_streams = stats.streams;
+    state->redis_connected = redis_log_state(s->redis, why);
+    state->redis_reconnects = stats.reconnects;
+    state->log_followed = stats.followed;
+    state->log_malformed = stats.malformed;
+    state->log_lost = stats.lost;
+    state->publishes_unavailable = stats.refused;
+}
+
 /* Sums the workers' counts. */
 static void collect(struct server *s, struct metrics *sum, struct metrics_state *state) {
     struct hub_stats stats;
@@ -46,6 +63,7 @@ static void collect(struct server *s, struct metrics *sum, struct metrics_state 
     };
     clock_gettime(CLOCK_REALTIME, &state->now);
     fill_process(s, state);
+    fill_cluster(s, state);
     pthread_mutex_lock(&s->lock);
     state->generation = s->generation;
     state->reload_errors = s->reload_errors;

@@ -34,4 +34,19 @@ function Proxy:cut()
   return self:command("cut")
 end
 
+-- Lets nothing pass any more, as a cut network would, while all connections stay open.
+function Proxy:stall()
+  self:command("stall")
+end
+
+-- Lets nothing pass that the target sends.
+function Proxy:mute()
+  self:command("mute")
+end
+
+-- Lets everything pass again.
+function Proxy:go()
+  self:command("go")
+end
+
 return proxy

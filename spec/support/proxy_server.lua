@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- A TCP proxy to put between a client and a server that is to be cut off or replaced: a program of its own, told what to do over a control connection.
 --   lua5.4 spec/support/proxy_server.lua TARGET_PORT
--- Prints "proxy PORT control PORT". Commands, a line each, answered with "ok N": "target PORT", "cut" (ends all connections, N of them), "count" (N open now).
+-- Prints "proxy PORT control PORT". Commands, a line each, answered with "ok N": "target PORT", "cut" (ends all connections, N of them), "count" (N open now),
+-- "stall" (nothing passes any more, while all stays open), "mute" (nothing passes from the target), "go" (everything passes again).
 local socket = require("socket")
 
 local target = assert(math.tointeger(tonumber(arg[1])), "usage: proxy_server.lua TARGET_PORT")
@@ -13,6 +14,7 @@ local MOST = 1 << 20 -- bytes held for a side that does not read
 
 local sides = {}       -- socket -> { socket, peer = the other side, out = bytes to write, reading = not ended }
 local controllers = {} -- socket -> true
+local stalled, muted = false, false
 
 local function drop(side)
   for _, one in ipairs{ side, side.peer } do
@@ -45,7 +47,7 @@ local function accept()
   if not server then
     return client:close()
   end
-  local near, far = { socket = client, out = "", reading = true }, { socket = server, out = "", reading = true }
+  local near, far = { socket = client, out = "", reading = true }, { socket = server, out = "", reading = true, far = true }
   near.peer, far.peer = far, near
   for _, side in ipairs{ near, far } do
     side.socket:settimeout(0)
@@ -79,6 +81,8 @@ local function obey(line)
   local port = line:match("^target (%d+)$")
   if port then
     target = math.tointeger(tonumber(port))
+  elseif line == "stall" or line == "mute" or line == "go" then
+    stalled, muted = line == "stall", line == "mute"
   elseif line == "cut" then
     while next(sides) do
       local _, side = next(sides)
@@ -109,10 +113,10 @@ io.stdout:flush()
 while true do
   local reading, writing = { listener, control }, {}
   for sock, side in pairs(sides) do
-    if side.reading and #side.peer.out < MOST then
+    if side.reading and not stalled and not (muted and side.far) and #side.peer.out < MOST then
       reading[#reading + 1] = sock
     end
-    if side.out ~= "" then
+    if side.out ~= "" and not stalled then
       writing[#writing + 1] = sock
     end
   end
