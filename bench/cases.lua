@@ -18,6 +18,7 @@ local LEVELS = {
 }
 
 local ALL = { "floor", "sluice", "nchan" }
+local GZIP = { "sluice", "sluice, gzip" }
 local OWN_TOKENS = "sluice, tokens"
 
 local function thousands(n)
@@ -101,8 +102,23 @@ local function cases(name)
   })
   add({
     name = "memory", title = "memory", clients = level.idle_clients, address_each = true,
-    arguments = { "--subscribers", level.idle_clients }, servers = { "floor", "sluice", OWN_TOKENS, "nchan" },
+    arguments = { "--subscribers", level.idle_clients }, servers = { "floor", "sluice", OWN_TOKENS, "sluice, gzip", "nchan" },
     scenes = { { "memory", thousands(level.idle_clients) .. " idle subscribers", "memory" } },
+  })
+  add({
+    -- To decode all that comes would be more work than to send it, and the caches' most.
+    name = "gzip", title = "1,000 subscribers, market data", clients = 1000,
+    arguments = { "--subscribers", 1000, "--feed", "--decode", 50 }, servers = GZIP, scenes = fan_scenes(level, { 256, 1024, 16384 }),
+  })
+  add({
+    name = "gzip-wire", title = "bytes on the wire, market data, as it comes", clients = 10,
+    arguments = { "--subscribers", 10, "--feed" }, servers = GZIP,
+    scenes = { { "single:128:0.1:1000", "128 B", "single:128" }, { "single:1024:0.1:1000", "1 KiB", "single:1024" } },
+  })
+  add({
+    name = "gzip-replay", title = "bytes on the wire, market data, from history", clients = 10,
+    arguments = { "--subscribers", 10, "--feed" }, servers = GZIP,
+    scenes = { { "replay:1024:1000", "1 KiB", "replay:1024" } },
   })
   return level, list
 end

@@ -116,6 +116,7 @@ static int open_one(struct crowd *c, size_t i, const char *last_id) {
     uint32_t channel = (uint32_t)(i % c->channels);
     /* The first one tells which id the first message has. */
     s->keep_ids = i == 0 && !last_id;
+    s->light = c->decode && i % c->decode != 0;
     s->id = c->id;
     s->first_id = c->first_id;
     int rc = subscriber_open(s, c->target, i, channel, last_id ? 1 : c->seq[channel], last_id);
@@ -183,7 +184,10 @@ static int send_one(struct crowd *c, size_t bytes) {
     tally_sent(c->tally, c->number, subscribers_of(c, channel));
     c->number++;
     c->seq[channel]++;
-    int rc = publisher_send(&c->publisher, &payload, bytes);
+    struct published published;
+    int rc = publisher_send(&c->publisher, &payload, bytes, &published);
+    if (rc == 0 && c->tally->feed)
+        tally_sent_data(c->tally, payload.number, published.data, published.len, payload.sent_ns);
     return rc ? complain("publish", rc) : 0;
 }
 

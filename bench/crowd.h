@@ -21,6 +21,7 @@ struct crowd {
     size_t count;
     int epoll_fd;
     struct publisher publisher;
+    size_t decode;            /* of streams in gzip each so-manieth is decoded; 0: all */
     uint32_t *seq;            /* the next sequence number of each channel */
     uint32_t number;          /* of the next message */
     int *stuck;               /* clients that never read */

@@ -32,9 +32,11 @@ static const char USAGE[] =
     "  --addresses N     source addresses (200)            --stuck N     further streams that never read (0)\n"
     "  --token-key KEY   each stream carries a token       --tokens N    so many different ones (1)\n"
     "  --header FIELD    sent with each stream's request   --marked      an on_message script marks each message\n"
+    "  --feed            messages are quotes in JSON, of about as many bytes as the scene says\n"
+    "  --decode N        of streams in gzip check each Nth to the last byte, and only count what comes on the others (all)\n"
     "  --spin            never sleep, on a core of its own: no server pays for waking the generator\n";
 
-enum { BURST = 16, PACED_WINDOW = 1024, MAX_BYTES = 1 << 20, BASELINE_STREAMS = 50, SETTLE_MS = 1500, AFTERMATH_MS = 100 };
+enum { BURST = 16, PACED_WINDOW = 1024, MAX_BYTES = 1 << 20, BASELINE_STREAMS = 50, SETTLE_MS = 1500, AFTERMATH_MS = 100, FEED_SEED = 1 };
 
 struct options {
     struct target target;
@@ -45,6 +47,8 @@ struct options {
     const char *token_key;
     size_t tokens;
     bool marked;
+    bool feed;
+    size_t decode;
 };
 
 /* A scene's figures from its command line, after the name. */
@@ -98,7 +102,7 @@ static int fan(const struct options *o, struct crowd *c, const struct scene *sce
     warm.seconds = pace.seconds / 10;
     warm.at_least = pace.window >= BURST ? BURST : 2;
     int rc = crowd_publish(c, &warm, &messages);
-    uint64_t before = t->received;
+    uint64_t before = t->received, wire = t->wire;
     histogram_clear(&t->latency);
     rc = rc ? rc : cost_begin(&cost, &o->measured);
     rc = rc ? rc : crowd_publish(c, &pace, &messages);
@@ -106,12 +110,14 @@ static int fan(const struct options *o, struct crowd *c, const struct scene *sce
         cost = (struct cost){0};
     else
         rc = cost_end(&cost, &o->measured);
+    wire = t->wire - wire;
     uint64_t events = t->received - before, wanted = 0;
     for (uint32_t i = 0; i < c->channels; i++)
         wanted += (uint64_t)c->seq[i] * (c->count / c->channels + (i < c->count % c->channels));
     printf("{\"scene\":\"%s\",\"bytes\":%zu,\"subscribers\":%zu,\"channels\":%u,\"stuck\":%zu,\"messages\":%u,\"events\":%llu", scene->name,
            pace.bytes, c->count, c->channels, c->stuck_count, messages, (unsigned long long)events);
     print_cost(&cost);
+    printf(",\"wire_bytes\":%llu", (unsigned long long)wire);
     printf(",\"p50_ns\":%llu,\"p99_ns\":%llu,\"max_ns\":%llu", (unsigned long long)histogram_quantile(&t->latency, 0.5),
            (unsigned long long)histogram_quantile(&t->latency, 0.99), (unsigned long long)t->latency.max);
     return print_verdict(t, wanted - t->received, rc);
@@ -138,7 +144,7 @@ static int publish_until(const struct target *target, struct publisher *all, siz
     *messages = 0;
     for (size_t i = 0; rc == 0 && i < count; i++, waiting++) {
         struct payload payload = {.channel = (uint32_t)i % channels};
-        rc = publisher_send(&all[i], &payload, bytes);
+        rc = publisher_send(&all[i], &payload, bytes, NULL);
     }
     while (rc == 0 && waiting > 0) {
         int n = target_wait(target, epoll_fd, events, 64, 10000);
@@ -154,7 +160,7 @@ static int publish_until(const struct target *target, struct publisher *all, siz
             rc = 0;
             struct payload payload = {.number = *messages, .channel = events[i].data.u32 % channels};
             if (more)
-                rc = publisher_send(p, &payload, bytes);
+                rc = publisher_send(p, &payload, bytes, NULL);
             else
                 waiting--;
         }
@@ -298,15 +304,17 @@ static int replay(const struct options *o, struct crowd *c, const struct scene *
     rc = rc ? rc : crowd_idle(c, AFTERMATH_MS);
     t->received = 0;
     histogram_clear(&t->latency);
-    uint64_t events = (uint64_t)wanted * o->subscribers;
+    uint64_t events = (uint64_t)wanted * o->subscribers, wire = t->wire;
     rc = rc ? rc : cost_begin(&cost, &o->measured);
     rc = rc ? rc : crowd_open(c, o->subscribers, id);
     rc = rc ? rc : crowd_wait_received(c, events);
     rc = rc ? rc : cost_end(&cost, &o->measured);
     rc = rc ? rc : crowd_idle(c, AFTERMATH_MS); /* what comes twice comes now */
+    wire = t->wire - wire;
     printf("{\"scene\":\"replay\",\"bytes\":%zu,\"subscribers\":%zu,\"messages\":%u,\"events\":%llu", bytes, o->subscribers, wanted,
            (unsigned long long)t->received);
     print_cost(&cost);
+    printf(",\"wire_bytes\":%llu", (unsigned long long)wire);
     return print_verdict(t, t->received < events ? events - t->received : 0, rc);
 }
 
@@ -396,13 +404,14 @@ static void raise_files(void) {
 }
 
 static void parse_options(struct options *o, int argc, char **argv) {
-    enum { PORT, PIDS, SUBSCRIBERS, CHANNELS, ADDRESSES, STUCK, TOKEN_KEY, TOKENS, HEADER, MARKED, SPIN };
+    enum { PORT, PIDS, SUBSCRIBERS, CHANNELS, ADDRESSES, STUCK, TOKEN_KEY, TOKENS, HEADER, MARKED, FEED, DECODE, SPIN };
     static const struct option OPTIONS[] = {
         {"port", required_argument, NULL, PORT},           {"pids", required_argument, NULL, PIDS},
         {"subscribers", required_argument, NULL, SUBSCRIBERS}, {"channels", required_argument, NULL, CHANNELS},
         {"addresses", required_argument, NULL, ADDRESSES}, {"stuck", required_argument, NULL, STUCK},
         {"token-key", required_argument, NULL, TOKEN_KEY}, {"tokens", required_argument, NULL, TOKENS},
         {"header", required_argument, NULL, HEADER},       {"marked", no_argument, NULL, MARKED},
+        {"feed", no_argument, NULL, FEED},                 {"decode", required_argument, NULL, DECODE},
         {"spin", no_argument, NULL, SPIN},
         {NULL, 0, NULL, 0}};
     int option;
@@ -421,6 +430,8 @@ static void parse_options(struct options *o, int argc, char **argv) {
         case TOKENS: o->tokens = (size_t)number("--tokens", optarg); break;
         case HEADER: o->target.header = optarg; break;
         case MARKED: o->marked = true; break;
+        case FEED: o->feed = true; break;
+        case DECODE: o->decode = (size_t)number("--decode", optarg); break;
         case SPIN: o->target.spin = true; break;
         default: wrong_use("unknown option", "");
         }
@@ -429,11 +440,14 @@ static void parse_options(struct options *o, int argc, char **argv) {
         wrong_use("missing:", "--port, --pids or a scene");
     if (!o->subscribers || !o->channels || !o->target.addresses || !o->tokens)
         wrong_use("zero for", "--subscribers, --channels, --addresses or --tokens");
+    if (o->decode && (!o->feed || o->channels != 1))
+        wrong_use("--decode is for a", "--feed of one channel");
 }
 
 int main(int argc, char **argv) {
     struct options o = {.target.addresses = 200, .subscribers = 1000, .channels = 1, .tokens = 1};
     struct crowd crowd;
+    struct feed feed;
     parse_options(&o, argc, argv);
     raise_files();
     if (o.token_key && target_make_tokens(&o.target, o.token_key, o.tokens) != 0) {
@@ -441,6 +455,12 @@ int main(int argc, char **argv) {
         return 1;
     }
     int failed = crowd_init(&crowd, &o.target, o.channels, MAX_BYTES) != 0;
+    crowd.decode = o.decode;
+    if (o.feed && !failed) {
+        feed_init(&feed, FEED_SEED);
+        crowd.publisher.feed = &feed;
+        crowd.tally->feed = true;
+    }
     for (int i = optind; i < argc && !failed; i++) {
         struct scene scene = parse_scene(argv[i]);
         if (is(&scene, "publish", 3, 3))

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "feed.h"
 #include "payload.h"
 #include "target.h"
 
@@ -24,6 +25,7 @@ struct publisher {
     char answer[PUBLISHER_ANSWER];
     size_t answer_len;
     const struct target *target;
+    struct feed *feed; /* where messages come from; NULL: payload.h's */
 };
 
 /* Connects as client `index`. Returns 0 or -errno; publisher_deinit is safe after both. */
@@ -31,8 +33,12 @@ int publisher_init(struct publisher *p, const struct target *target, size_t inde
 
 void publisher_deinit(struct publisher *p);
 
-/* Sends one message of `bytes` and stamps it with now. Returns 0 or -errno. */
-int publisher_send(struct publisher *p, struct payload *payload, size_t bytes);
+/* Sends one message of `bytes`, of a feed about so many, and stamps it with now. `data`, where not NULL, is what was sent, valid until the next. Returns 0 or -errno. */
+struct published {
+    const char *data;
+    size_t len;
+};
+int publisher_send(struct publisher *p, struct payload *payload, size_t bytes, struct published *data);
 
 /* Looks for the answer without waiting. Returns 1 when it has come, 0 while not, -errno, -EPROTO for one that is not 2xx. */
 int publisher_poll(struct publisher *p);

@@ -5,6 +5,7 @@
 --   cost       { min, median, max, spread }   of all runs; spread is (max - min) / min
 --   rate       median of what was done in a second
 --   busy       median share of a core that the server used
+--   wire       least bytes of a body for one event
 --   p50, p99, worst   medians, in milliseconds; p99_min the least
 --   floor_ratio, nchan_ratio   ratio of minima to that server in the same scene
 
@@ -61,6 +62,9 @@ local function complete(row)
     row.rate, row.best_rate = median(rates), rates[#rates]
     row.busy = median(pick(results, function(result) return result.cpu_ns / 1e9 / result.seconds end))
   end
+  if results[1].wire_bytes then
+    row.wire = sorted(pick(results, function(result) return result.wire_bytes / (work_of(result)) end))[1]
+  end
   if results[1].p50_ns then
     local function ms(name)
       return pick(results, function(result) return result[name] / 1e6 end)
@@ -107,6 +111,7 @@ local COLUMNS = {
   { "spread", function(row) return figure(row.cost.spread * 100, "%.0f %%") end },
   { "x floor", function(row) return figure(row.floor_ratio) end },
   { "x Nchan", function(row) return figure(row.nchan_ratio) end },
+  { "wire B", function(row) return figure(row.wire, "%.1f") end },
   { "a second", function(row) return figure(row.rate, "%.0f") end },
   { "core", function(row) return figure(row.busy and row.busy * 100, "%.0f %%") end },
   { "p50 ms", function(row) return figure(row.p50) end },
@@ -172,6 +177,27 @@ end
 
 -- --- goals ------------------------------------------------------------------------------------------
 
+-- At most this share of the plain bytes, by case and scene.
+local WIRE = {
+  ["gzip-wire"] = { ["single:128"] = 0.36, ["single:1024"] = 0.24 },
+  ["gzip-replay"] = { ["replay:1024"] = 0.38 },
+}
+
+-- What gzip costs and saves, to the same without.
+local function gzip_goals(rows, row, name, add)
+  local plain = find(rows, row.case, row.scene, "sluice")
+  local share = WIRE[row.case] and WIRE[row.case][row.scene]
+  if not plain then
+    return
+  elseif share then
+    add(name .. ", gzip: bytes to those without", row.wire / plain.wire, share)
+  elseif row.case == "gzip" then
+    add(name .. ", gzip: CPU to that without", row.cost.min / plain.cost.min, 1.1)
+  elseif row.case == "memory" then
+    add(name .. ", gzip: bytes beyond those without", row.cost.min - plain.cost.min, 64)
+  end
+end
+
 -- Goals are functions of `rows` that give { what, value, limit } where the rows are there; reached: value <= limit.
 local function ratio_goals(rows, goals)
   local function add(what, value, limit)
@@ -193,6 +219,8 @@ local function ratio_goals(rows, goals)
         local floor = find(rows, row.case, row.scene, "floor")
         add(name .. ": p99 to the floor's", floor and row.p99_min / floor.p99_min, 1.2)
       end
+    elseif row.server == "sluice, gzip" then
+      gzip_goals(rows, row, name, add)
     elseif row.case == "memory" and row.server:find("^sluice") then
       add(("%s, %s: bytes"):format(name, row.server), row.cost.min, 1024)
       add(("%s, %s: bytes, beyond the goal"):format(name, row.server), row.cost.min, 600)

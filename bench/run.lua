@@ -6,7 +6,7 @@ local USAGE = [[
 usage: bench/run.lua [quick|full] [--runs N] [--json FILE] [CASE]...
 
   quick  in less than three minutes, to see where one stands; full in less than forty, for figures to quote
-  CASE   only these: fan (or one crowd, as fan-1000), channels, workers, on-message, stuck, replay, publish, connect, memory
+  CASE   only these: fan (or one crowd, as fan-1000), channels, workers, on-message, stuck, replay, publish, connect, memory, gzip
   FILE   takes all results (build/bench/quick.json or full.json)
 ]]
 

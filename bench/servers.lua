@@ -97,6 +97,11 @@ servers["sluice, one token"] = sluice(WITH_KEY, function()
   return { "--token-key", TOKEN_KEY }
 end)
 
+-- The clients take gzip.
+servers["sluice, gzip"] = sluice(ONE_WORKER, function()
+  return { "--header", "Accept-Encoding: gzip" }
+end)
+
 servers["sluice, on_message"] = sluice(function()
   local folder = process.temp_dir()
   assert(os.execute(("cp scripts/*.lua bench/scripts/mark.lua %s/"):format(process.quote(folder))))

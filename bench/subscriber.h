@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One stream's client: reads the answer's head, undoes the chunks, parses the events and checks each against what must come
+/* One stream's client: reads the answer's head, undoes the chunks and gzip, parses the events and checks each against what must come
  * next. Nothing is allocated and nothing copied but lines that a read cuts in two. */
 #ifndef BENCH_SUBSCRIBER_H
 #define BENCH_SUBSCRIBER_H
@@ -32,9 +32,16 @@ struct tally {
     uint32_t undelivered; /* messages that somebody still waits for */
     uint32_t waiting[SUBSCRIBER_WINDOW]; /* how many, by message number */
     size_t bytes;         /* the size each message must have */
+    bool feed;            /* messages are a feed's, each as it was sent: */
+    struct {
+        uint32_t len, crc;
+        uint64_t sent_ns;
+    } sent[SUBSCRIBER_WINDOW]; /* by number */
+    uint64_t wire;        /* bytes of bodies received, as they came */
     bool marked;          /* the server puts each subscriber's own mark into messages */
     uint64_t now_ns;      /* when the last read ended */
     struct histogram latency;
+    char text[SUBSCRIBER_SCRATCH]; /* what one read was before it was compressed */
     char scratch[SUBSCRIBER_SCRATCH];
 };
 
@@ -47,6 +54,7 @@ struct subscriber {
     uint8_t state;       /* enum subscriber_state */
     bool chunked;
     bool keep_ids;       /* see first_id */
+    bool light;          /* where the body is in gzip it is not decoded: what comes is counted */
 
     /* private */
     uint8_t chunk_step;
@@ -63,6 +71,11 @@ struct subscriber {
     uint64_t chunk_left;
     struct payload payload;
     bool payload_good;
+    bool coded;          /* the body is in gzip */
+    bool begun;          /* its first chunk is over */
+    size_t chunk_size;
+    uint32_t crc;        /* of the line at hand, in a feed */
+    struct z_stream_s *gunzip; /* NULL: the body is not decoded */
     char line[SUBSCRIBER_LINE];
     char *id;            /* where keep_ids: SUBSCRIBER_ID bytes, the id of the event at hand */
     char *first_id;      /* where keep_ids: SUBSCRIBER_ID bytes, the id of the first message, empty before */
@@ -78,6 +91,9 @@ void subscriber_close(struct subscriber *s);
 
 /* Notes that message `number` was sent to `count` subscribers. */
 void tally_sent(struct tally *t, uint32_t number, uint32_t count);
+
+/* Notes what the message of a feed is. */
+void tally_sent_data(struct tally *t, uint32_t number, const char *data, size_t len, uint64_t sent_ns);
 
 /* Whether anything was wrong. */
 bool tally_failed(const struct tally *t);

@@ -5,6 +5,7 @@
 
 #include "check.h"
 
+#include "../../bench/feed.c"
 #include "../../bench/measure.c"
 #include "../../bench/payload.c"
 #include "../../bench/subscriber.c"
@@ -194,6 +195,79 @@ TEST(quantiles_are_within_their_bucket) {
     histogram_add(h, UINT64_MAX);
     CHECK(histogram_quantile(h, 1) > 100000000);
     free(h);
+}
+
+/* --- a feed, in gzip ---------------------------------------------------------------------------- */
+
+static const char GZIPPED[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n\r\n";
+
+/* Writes the event of message `seq` of a feed, and notes it as sent. Returns its length. */
+static size_t quotes_of(struct rig *r, struct feed *f, char *out, uint32_t seq, size_t size) {
+    struct payload p = {.number = seq, .seq = seq};
+    size_t n = (size_t)sprintf(out, "id: 17-%u\ndata: ", seq);
+    size_t len = feed_write(f, &p, UINT64_C(1700000000000) + seq, size, out + n);
+    tally_sent_data(r->t, seq, out + n, len, 1);
+    memcpy(out + n + len, "\n\n", 2);
+    return n + len + 2;
+}
+
+/* Compresses text as the next part of one stream of gzip. Returns the length. */
+static size_t compress_part(z_stream *z, const char *text, size_t len, char *out, size_t room) {
+    z->next_in = (Bytef *)(uintptr_t)text;
+    z->avail_in = (uInt)len;
+    z->next_out = (Bytef *)out;
+    z->avail_out = (uInt)room;
+    if (deflate(z, Z_SYNC_FLUSH) != Z_OK)
+        abort();
+    return room - z->avail_out;
+}
+
+TEST(a_feed_in_gzip_is_read_however_it_is_cut_and_damage_is_seen) {
+    static char event[40000], coded[40000];
+    for (size_t piece = 1; piece < 3000; piece += piece < 5 ? 1 : 997) {
+        struct rig r = rig_new();
+        struct feed f;
+        z_stream z = {0};
+        REQUIRE(deflateInit2(&z, 6, Z_DEFLATED, 16 + 15, 8, Z_DEFAULT_STRATEGY) == Z_OK);
+        r.t->feed = true;
+        feed_init(&f, 1);
+        feed_text(&r, GZIPPED);
+        for (uint32_t seq = 0; seq < 6; seq++) {
+            size_t len = quotes_of(&r, &f, event, seq, seq % 2 ? 20000 : 100);
+            if (seq == 4)
+                event[len - 10] ^= 1; /* of the last size */
+            len = compress_part(&z, event, len, coded, sizeof coded);
+            feed(&r, coded, len, piece);
+        }
+        CHECK_NOTE("pieces of %zu", piece);
+        CHECK_EQ_INT(r.t->received, 5);
+        CHECK_EQ_INT(r.t->damaged, 1);
+        CHECK_EQ_INT(r.t->skipped, 1);
+        uint64_t damaged = r.t->damaged;
+        feed(&r, "no blocks of deflate", 20, 20);
+        CHECK(r.t->damaged > damaged);
+        deflateEnd(&z);
+        rig_free(&r);
+    }
+}
+
+TEST(a_feed_is_the_same_for_the_same_seed_and_of_about_the_size_that_is_asked_for) {
+    static char one[20000], two[20000];
+    static const size_t SIZES[] = {58, 128, 256, 1024, 16384};
+    struct feed a, b;
+    feed_init(&a, 7);
+    feed_init(&b, 7);
+    for (size_t i = 0; i < sizeof SIZES / sizeof *SIZES; i++) {
+        for (uint32_t n = 0; n < 100; n++) {
+            struct payload p = {.number = n, .seq = n + 1, .channel = 3}, back;
+            size_t len = feed_write(&a, &p, 1, SIZES[i], one);
+            CHECK_EQ_INT(feed_write(&b, &p, 1, SIZES[i], two), len);
+            CHECK(memcmp(one, two, len) == 0);
+            CHECK(len < SIZES[i] + FEED_SLACK && len + FEED_SLACK > SIZES[i]);
+            CHECK(feed_read(one, SUBSCRIBER_LINE - 6, &back));
+            CHECK(back.number == n && back.seq == n + 1 && back.channel == 3);
+        }
+    }
 }
 
 CHECK_MAIN()
