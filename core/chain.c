@@ -80,6 +80,9 @@ struct coder {
     struct cached cached[CACHED_LINKS];
     struct message *retired[CHAIN_BATCH]; /* no longer cached, perhaps still in use */
     size_t retired_count;
+    struct gzip_part batch[CHAIN_BATCH]; /* what was added last, if it was more than one part, */
+    size_t batch_count;
+    struct gzip_part batch_part; /* and what it is together */
 };
 
 /* --- the directory ------------------------------------------------------------------------------ */
@@ -344,6 +347,32 @@ const struct chain_link *coder_link(struct coder *coder, struct chain *chain, st
         *cached = (struct cached){chain->id, m->id, find_link(coder, chain, m, next, now_ms)};
     }
     return cached->link.message ? &cached->link : NULL;
+}
+
+/* --- sums --------------------------------------------------------------------------------------- */
+
+static bool is_batch(const struct coder *coder, const struct gzip_part *const *parts, size_t count) {
+    bool same = count == coder->batch_count;
+    for (size_t i = 0; i < count && same; i++)
+        same = parts[i]->crc == coder->batch[i].crc && parts[i]->len == coder->batch[i].len;
+    return same;
+}
+
+void coder_sum(struct coder *coder, struct gzip_sum *sum, const struct gzip_part *const *parts, size_t count) {
+    if (count == 1) {
+        gzip_sum_add(sum, parts[0]);
+        return;
+    }
+    if (!is_batch(coder, parts, count)) {
+        struct gzip_sum all = {0};
+        for (size_t i = 0; i < count; i++) {
+            gzip_sum_add(&all, parts[i]);
+            coder->batch[i] = *parts[i];
+        }
+        coder->batch_count = count;
+        coder->batch_part = gzip_part_make(all);
+    }
+    gzip_sum_add(sum, &coder->batch_part);
 }
 
 /* --- whole forms -------------------------------------------------------------------------------- */

@@ -70,6 +70,9 @@ void coder_begin(struct coder *coder);
  * there is no link: send the whole form. Mostly neither locks nor looks anything up. */
 const struct chain_link *coder_link(struct coder *coder, struct chain *chain, struct message *m, uint64_t next, uint64_t now_ms);
 
+/* Adds up to CHAIN_BATCH parts to a stream's sum. One after another the streams of a fan-out are sent the same parts: what several of them are together is kept at hand. */
+void coder_sum(struct coder *coder, struct gzip_sum *sum, const struct gzip_part *const *parts, size_t count);
+
 /* True where a stream that could be sent `next` can be sent this link. */
 static inline bool chain_link_fits(const struct chain_link *link, uint64_t next) {
     return link->begins || link->serial == next;

@@ -265,11 +265,13 @@ void conn_send(struct conn *c, struct slice head, struct slice body) {
 }
 
 /* Notes that segments went out. */
-static void count_sent(struct outq *q, const struct segment *segments, size_t count) {
-    for (size_t i = 0; i < count && q->sum; i++)
-        gzip_sum_add(q->sum, &segments[i].coded->part);
-    if (count && segments[count - 1].message->id.ms)
-        q->sent = segments[count - 1].message->id;
+static void count_sent(struct conn *c, const struct segment *segments, size_t count) {
+    if (count == 0)
+        return;
+    if (segments->coded)
+        stream_gzip_count(c->stream, segments, count);
+    if (segments[count - 1].message->id.ms)
+        c->out.sent = segments[count - 1].message->id;
 }
 
 /* Queues what is left of a segment of which `into` bytes were sent. */
@@ -299,7 +301,7 @@ bool conn_send_segments(struct conn *c, struct segment *segments, size_t count, 
         if (n < CONN_IOV || left > 0)
             break; /* the socket is full */
     }
-    count_sent(&c->out, segments, i);
+    count_sent(c, segments, i);
     if (i == count)
         return true;
     size_t before = c->out.bytes;
@@ -341,7 +343,7 @@ static void flush(struct conn *c) {
         ssize_t sent = send_some(c, iov, n);
         if (sent < 0)
             return;
-        outq_advance(&c->out, (size_t)sent);
+        outq_advance(&c->out, (size_t)sent, c->stream ? stream_gzip_sum(c->stream) : NULL);
         metrics_add(&c->worker->metrics, queue_bytes, -sent);
         if (sent > 0 && c->stream)
             c->stream->sent_ms = worker_now(c->worker);

@@ -39,12 +39,12 @@ int gzip_append(struct buf *out, struct slice text, int level) {
 
 /* --- in pieces ---------------------------------------------------------------------------------- */
 
+struct gzip_part gzip_part_make(struct gzip_sum sum) {
+    return (struct gzip_part){sum.crc, sum.len, (uint32_t)crc32_combine_gen((z_off_t)sum.len)};
+}
+
 struct gzip_part gzip_part_of(struct slice text) {
-    return (struct gzip_part){
-        .crc = (uint32_t)crc32_z(0, (const Bytef *)text.ptr, text.len),
-        .len = (uint32_t)text.len,
-        .op = (uint32_t)crc32_combine_gen((z_off_t)text.len),
-    };
+    return gzip_part_make((struct gzip_sum){(uint32_t)crc32_z(0, (const Bytef *)text.ptr, text.len), (uint32_t)text.len});
 }
 
 void gzip_sum_add(struct gzip_sum *sum, const struct gzip_part *part) {

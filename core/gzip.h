@@ -26,6 +26,10 @@ struct gzip_sum {
 };
 
 struct gzip_part gzip_part_of(struct slice text);
+
+/* A part of which CRC and length are known. */
+struct gzip_part gzip_part_make(struct gzip_sum sum);
+
 void gzip_sum_add(struct gzip_sum *sum, const struct gzip_part *part);
 
 /* What a stream begins with (RFC 1952, 2.3): no name, no time, system unknown. */

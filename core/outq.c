@@ -68,7 +68,7 @@ void outq_sum_waiting(const struct outq *q, struct gzip_sum *sum) {
         add_to_sum(sum, node->message);
 }
 
-void outq_advance(struct outq *q, size_t count) {
+void outq_advance(struct outq *q, size_t count, struct gzip_sum *sum) {
     while (count && q->head) {
         struct outq_node *node = q->head;
         if (count < node->len) {
@@ -85,8 +85,8 @@ void outq_advance(struct outq *q, size_t count) {
         count -= node->len;
         if (has_id(node))
             q->sent = node->message->id;
-        if (q->sum)
-            add_to_sum(q->sum, node->message);
+        if (sum)
+            add_to_sum(sum, node->message);
         remove_after(q, NULL);
     }
 }

@@ -24,7 +24,6 @@ struct outq {
     struct message_id sent; /* the newest id that went out, be it through the queue or past it */
     size_t bytes;           /* all that waits */
     size_t counted;         /* of those that count */
-    struct gzip_sum *sum;   /* of a gzip stream: over all that went out whole, be it through the queue or past it. Or NULL */
 };
 
 static inline bool outq_empty(const struct outq *q) {
@@ -42,8 +41,8 @@ int outq_push(struct outq *q, struct message *m, struct slice bytes, bool begun,
 /* Fills up to `max` entries for writev; returns how many. A gap must have been written before. */
 int outq_iov(const struct outq *q, struct iovec *iov, int max);
 
-/* Removes the first `count` bytes, which were sent. */
-void outq_advance(struct outq *q, size_t count);
+/* Removes the first `count` bytes, which were sent. What has gone out whole is added to `sum`, of a stream in gzip; NULL for others. */
+void outq_advance(struct outq *q, size_t count, struct gzip_sum *sum);
 
 /* Adds all that waits, as if it had been sent. */
 void outq_sum_waiting(const struct outq *q, struct gzip_sum *sum);

@@ -10,6 +10,7 @@
 struct conn;
 struct exchange;
 struct ratelimit_hold;
+struct stream_gzip;
 struct worker;
 
 enum stream_end {
@@ -37,8 +38,8 @@ struct stream {
     struct worker *worker;
     uint64_t sent_ms; /* last time something was written */
     uint64_t events, bytes;
+    struct stream_gzip *gzip; /* NULL: as it is */
     bool chunked;
-    bool gzip; /* see stream_gzip.h */
 
     bool asked_all; /* subscribed to sluice.all by name: enough to stay open */
     bool begun;
@@ -48,6 +49,7 @@ struct stream {
     bool waiting;     /* that handler waits for room in the queue */
     bool all_dropped; /* as subscription.dropped, for `sluice.all` */
     uint8_t end;      /* enum stream_end, once closed */
+    uint32_t sub_count;
     struct list ended; /* in the worker's list of those to be freed */
     uint64_t id;
     struct message_id all_since; /* sluice.all: only what is later */
@@ -58,7 +60,6 @@ struct stream {
     double expiry;               /* what `sluice.expired` says */
     uint32_t acked;              /* what it had acknowledged at progress_ms, modulo 2^32 */
     uint32_t generation;         /* of the policy that opened it */
-    uint32_t sub_count;
     uint32_t epoch;              /* of the log that its position belongs to */
     char *user;                   /* or NULL */
     struct ratelimit_hold *holds; /* what limits count as open until it ends */

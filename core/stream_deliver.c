@@ -162,6 +162,7 @@ static void deliver(struct subscriber *sub) {
 static void prefetch(const struct subscriber *sub) {
     const struct stream *s = (const struct stream *)sub; /* its first member */
     __builtin_prefetch(&s->events, 1);
+    __builtin_prefetch(s->gzip, 1);
     if (s->conn)
         conn_prefetch(s->conn);
 }

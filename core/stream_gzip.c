@@ -16,7 +16,7 @@
 
 /* What a stream in gzip has beyond others. */
 struct stream_gzip {
-    struct gzip_sum sum; /* first: the queue counts here */
+    struct gzip_sum sum;
     struct chain *chain; /* NULL: its messages are its own */
     uint64_t next;       /* the serial number of the link that it could be sent; 0: of none */
     uint8_t beats;       /* heartbeats since something was said */
@@ -24,10 +24,6 @@ struct stream_gzip {
 };
 
 static_assert(sizeof(struct stream_gzip) <= 40, "a stream in gzip costs at most 64 bytes");
-
-static struct stream_gzip *gzip_of(const struct stream *s) {
-    return s->gzip ? list_entry(s->conn->out.sum, struct stream_gzip, sum) : NULL;
-}
 
 /* --- beginning and ending ----------------------------------------------------------------------- */
 
@@ -55,21 +51,19 @@ int stream_gzip_negotiate(struct stream *s, struct exchange *x) {
         free(g);
         return -ENOMEM;
     }
-    s->conn->out.sum = &g->sum;
-    s->gzip = true;
+    s->gzip = g;
     metrics_add(&w->metrics, streams_gzip, 1);
     stream_gzip_rekey(s);
     return 0;
 }
 
 void stream_gzip_end(struct stream *s) {
-    struct stream_gzip *g = gzip_of(s);
+    struct stream_gzip *g = s->gzip;
     if (!g)
         return;
     if (g->chain)
         chain_close(s->worker->server->chains, g->chain);
-    s->gzip = false;
-    s->conn->out.sum = NULL;
+    s->gzip = NULL;
     metrics_add(&s->worker->metrics, streams_gzip, -1);
     free(g);
 }
@@ -115,7 +109,7 @@ static bool write_key(const struct stream *s, struct buf *key) {
 
 void stream_gzip_rekey(struct stream *s) {
     struct chains *chains = s->worker->server->chains;
-    struct stream_gzip *g = gzip_of(s);
+    struct stream_gzip *g = s->gzip;
     struct buf key = {0};
     if (!g)
         return;
@@ -129,7 +123,7 @@ void stream_gzip_rekey(struct stream *s) {
 /* --- what it is sent ---------------------------------------------------------------------------- */
 
 struct message *stream_gzip_own(struct stream *s, struct slice head, struct slice text) {
-    struct stream_gzip *g = gzip_of(s);
+    struct stream_gzip *g = s->gzip;
     struct buf out = {0};
     int rc = buf_append_slice(&out, head);
     if (!g->begun)
@@ -171,7 +165,7 @@ static bool make_whole(struct stream *s, struct segment *segment) {
 }
 
 bool stream_gzip_code(struct stream *s, struct segment *segments, size_t count, bool live) {
-    struct stream_gzip *g = gzip_of(s);
+    struct stream_gzip *g = s->gzip;
     struct coder *coder = s->worker->coder;
     bool may_chain = live && g->chain && outq_empty(&s->conn->out);
     g->beats = 0;
@@ -194,13 +188,25 @@ bool stream_gzip_code(struct stream *s, struct segment *segments, size_t count, 
 }
 
 bool stream_gzip_unchain(struct stream *s, struct segment *segment) {
-    gzip_of(s)->next = 0;
+    s->gzip->next = 0;
     return make_whole(s, segment);
 }
 
 size_t stream_gzip_length(struct stream *s, struct message *m) {
     struct message *whole = coder_whole(s->worker->coder, m);
     return whole ? message_wire(whole, s->chunked).len : 0;
+}
+
+void stream_gzip_count(struct stream *s, const struct segment *segments, size_t count) {
+    const struct gzip_part *parts[CHAIN_BATCH];
+    assert(count <= CHAIN_BATCH);
+    for (size_t i = 0; i < count; i++)
+        parts[i] = &segments[i].coded->part;
+    coder_sum(s->worker->coder, &s->gzip->sum, parts, count);
+}
+
+struct gzip_sum *stream_gzip_sum(const struct stream *s) {
+    return s->gzip ? &s->gzip->sum : NULL;
 }
 
 /* Sends bytes that are no text. */
@@ -217,7 +223,7 @@ static void send_raw(struct stream *s, struct slice bytes) {
 }
 
 bool stream_gzip_beat(struct stream *s) {
-    struct stream_gzip *g = gzip_of(s);
+    struct stream_gzip *g = s->gzip;
     if (++g->beats == STREAM_GZIP_COMMENT)
         return false;
     send_raw(s, gzip_nothing());
@@ -226,7 +232,7 @@ bool stream_gzip_beat(struct stream *s) {
 
 void stream_gzip_finish(struct stream *s) {
     char trailer[GZIP_TRAILER_BYTES];
-    struct gzip_sum sum = gzip_of(s)->sum;
+    struct gzip_sum sum = s->gzip->sum;
     outq_sum_waiting(&s->conn->out, &sum);
     gzip_trailer(&sum, trailer);
     send_raw(s, slice_make(trailer, sizeof trailer));

@@ -42,6 +42,12 @@ bool stream_gzip_unchain(struct stream *s, struct segment *segment);
 /* Sends a heartbeat that leaves the chain whole; returns false where a real comment is due instead. */
 bool stream_gzip_beat(struct stream *s);
 
+/* Segments have gone out whole, past the queue. */
+void stream_gzip_count(struct stream *s, const struct segment *segments, size_t count);
+
+/* Where what goes out is added up; NULL for a stream that is not in gzip. */
+struct gzip_sum *stream_gzip_sum(const struct stream *s);
+
 /* Sends the trailer, after all that waits. */
 void stream_gzip_finish(struct stream *s);
 

@@ -274,6 +274,36 @@ TEST(only_so_many_chains_live_and_the_least_recently_used_goes_first) {
     chains_free(c);
 }
 
+TEST(parts_that_are_added_together_are_those_added_one_by_one) {
+    struct chains *c = make_chains_of(MIN_BYTES);
+    struct coder *coder = make_coder(c);
+    struct check_random r = check_random_of(3);
+    struct gzip_part parts[8];
+    const struct gzip_part *refs[CHAIN_BATCH];
+    for (int i = 0; i < 8; i++) {
+        char text[100];
+        size_t len = check_random_below(&r, 3) ? check_random_below(&r, 100) : 0;
+        for (size_t k = 0; k < len; k++)
+            text[k] = (char)check_random_next(&r);
+        parts[i] = gzip_part_of(slice_make(text, len));
+    }
+    for (int round = 0; round < 300; round++) {
+        struct gzip_sum sum = {(uint32_t)check_random_next(&r), (uint32_t)check_random_next(&r)}, wanted = sum;
+        size_t count = 1 + check_random_below(&r, round % 2 ? 3 : CHAIN_BATCH);
+        for (size_t i = 0; i < count; i++) {
+            refs[i] = &parts[check_random_below(&r, 8)];
+            gzip_sum_add(&wanted, refs[i]);
+        }
+        struct gzip_sum again = sum;
+        coder_sum(coder, &sum, refs, count);
+        coder_sum(coder, &again, refs, count);
+        CHECK(sum.crc == wanted.crc && sum.len == wanted.len);
+        CHECK(again.crc == wanted.crc && again.len == wanted.len);
+    }
+    coder_free(coder);
+    chains_free(c);
+}
+
 /* Messages that come while two threads send them to streams of their own, which drop in and out. */
 enum { THREADS = 2, STREAMS = 6, MESSAGES = 600 };
 

@@ -82,7 +82,7 @@ TEST(an_empty_queue_has_nothing_to_do) {
     struct iovec iov[2];
     CHECK(outq_empty(&q));
     CHECK_EQ_INT(outq_iov(&q, iov, 2), 0);
-    outq_advance(&q, 100);
+    outq_advance(&q, 100, NULL);
     CHECK_EQ_INT(drop(&q, NULL), 0);
     CHECK(!outq_gap_unwritten(&q));
     CHECK_EQ_INT(outq_waiting(&q), 0);
@@ -119,7 +119,7 @@ TEST(bytes_leave_in_order_however_they_are_cut) {
                     buf_append(&out, iov[j].iov_base, part);
                     sent += part;
                 }
-                outq_advance(&q, sent);
+                outq_advance(&q, sent, NULL);
                 check_sums(&q);
                 REQUIRE(q.bytes == in.len - out.len);
                 REQUIRE(!q.head || q.head->len > 0);
@@ -129,7 +129,7 @@ TEST(bytes_leave_in_order_however_they_are_cut) {
             struct iovec iov[1];
             REQUIRE(outq_iov(&q, iov, 1) == 1);
             buf_append(&out, iov[0].iov_base, iov[0].iov_len);
-            outq_advance(&q, iov[0].iov_len);
+            outq_advance(&q, iov[0].iov_len, NULL);
         }
         CHECK_EQ_MEM(out.data, out.len, in.data, in.len);
         check_sums(&q);
@@ -142,15 +142,15 @@ TEST(a_node_that_is_partly_sent_is_begun) {
     struct outq q = {0};
     size_t len = push(&q, "c", "", 1, true);
     push(&q, "c", "", 2, true);
-    outq_advance(&q, 0);
+    outq_advance(&q, 0, NULL);
     CHECK_EQ_STR(numbers(&q), "1 2");
-    outq_advance(&q, 1);
+    outq_advance(&q, 1, NULL);
     CHECK_EQ_STR(numbers(&q), "1! 2");
-    outq_advance(&q, len - 2);
+    outq_advance(&q, len - 2, NULL);
     CHECK_EQ_STR(numbers(&q), "1! 2");
-    outq_advance(&q, 1);
+    outq_advance(&q, 1, NULL);
     CHECK_EQ_STR(numbers(&q), "2");
-    outq_advance(&q, len + 1000); /* more than there is */
+    outq_advance(&q, len + 1000, NULL); /* more than there is */
     CHECK(outq_empty(&q));
     check_sums(&q);
 }
@@ -162,7 +162,7 @@ TEST(only_what_counts_is_counted) {
     push(&q, "c", "", 2, true);
     CHECK_EQ_INT(q.counted, len);
     CHECK_EQ_INT(q.bytes, 2 * len);
-    outq_advance(&q, len + 3);
+    outq_advance(&q, len + 3, NULL);
     CHECK_EQ_INT(q.counted, len - 3);
     outq_clear(&q);
     CHECK_EQ_INT(q.counted, 0);
@@ -174,14 +174,14 @@ TEST(what_is_on_its_way_does_not_wait) {
     size_t len = push(&q, "c", "", 1, true);
     push(&q, "c", "", 2, true);
     CHECK_EQ_INT(outq_waiting(&q), 2 * len);
-    outq_advance(&q, 1);
+    outq_advance(&q, 1, NULL);
     CHECK_EQ_INT(outq_waiting(&q), len);
-    outq_advance(&q, len - 1);
+    outq_advance(&q, len - 1, NULL);
     CHECK_EQ_INT(outq_waiting(&q), len);
     outq_clear(&q);
     push(&q, "c", "", 3, false); /* does not count at all */
     push(&q, "c", "", 4, true);
-    outq_advance(&q, 1);
+    outq_advance(&q, 1, NULL);
     CHECK_EQ_INT(outq_waiting(&q), len);
     outq_clear(&q);
 }
@@ -192,7 +192,7 @@ TEST(the_oldest_that_was_not_begun_is_dropped_and_leaves_a_gap) {
     push_private(&q, "head");
     for (uint64_t i = 1; i <= 5; i++)
         push(&q, "c", "", i, true);
-    outq_advance(&q, 4 + 1); /* into the first message */
+    outq_advance(&q, 4 + 1, NULL); /* into the first message */
     push_private(&q, "comment");
     CHECK_EQ_STR(numbers(&q), "1! 2 3 4 5 0");
     CHECK_EQ_INT(drop(&q, NULL), 2);
@@ -260,15 +260,15 @@ TEST(a_gap_gets_its_words_when_it_is_due_and_loses_them_when_it_grows) {
     CHECK_EQ_INT(outq_iov(&q, iov, 2), 2);
     CHECK_EQ_MEM((char *)iov[0].iov_base, iov[0].iov_len, message_wire(words, false).ptr,
                  message_wire(words, false).len);
-    outq_advance(&q, 3); /* into the gap: it stands as it is, another one begins */
+    outq_advance(&q, 3, NULL); /* into the gap: it stands as it is, another one begins */
     CHECK(q.gap == NULL);
     CHECK_EQ_INT(drop(&q, NULL), 3);
     CHECK_EQ_STR(numbers(&q), "0! ? 4 5");
     check_sums(&q);
-    outq_advance(&q, message_wire(words, false).len - 3);
+    outq_advance(&q, message_wire(words, false).len - 3, NULL);
     CHECK_EQ_STR(numbers(&q), "? 4 5");
     outq_write_gap(&q, words, message_wire(words, false));
-    outq_advance(&q, message_wire(words, false).len); /* whole in one go */
+    outq_advance(&q, message_wire(words, false).len, NULL); /* whole in one go */
     CHECK(q.gap == NULL);
     CHECK_EQ_STR(numbers(&q), "4 5");
     check_sums(&q);
@@ -282,13 +282,13 @@ TEST(before_a_gap_is_what_was_sent_last_or_still_goes_before) {
     push(&q, "keep", "", 2, true);
     push_private(&q, "own");
     push(&q, "c", "", 3, true);
-    outq_advance(&q, len);
+    outq_advance(&q, len, NULL);
     CHECK_EQ_INT(q.sent.n, 1);
     CHECK_EQ_INT(drop(&q, "c"), 3);
     CHECK_EQ_INT(outq_before_gap(&q).n, 2);
-    outq_advance(&q, len);
+    outq_advance(&q, len, NULL);
     CHECK_EQ_INT(outq_before_gap(&q).n, 2);
-    outq_advance(&q, 3); /* the private segment has no id */
+    outq_advance(&q, 3, NULL); /* the private segment has no id */
     CHECK_EQ_INT(q.sent.n, 2);
     CHECK_EQ_INT(outq_before_gap(&q).n, 2);
     outq_clear(&q);
@@ -319,7 +319,7 @@ TEST(conflating_drops_the_same_event_type_of_the_same_channel) {
     push(&q, "c", "t", 5, true);
     push(&q, "c", "", 6, true);
     push(&q, "c", "t", 7, true);
-    outq_advance(&q, 1);
+    outq_advance(&q, 1, NULL);
     struct message *m = message_of("c", "t", 10, id_of(1, 8));
     CHECK_EQ_INT(outq_conflate(&q, m), 3);
     CHECK_EQ_STR(numbers(&q), "1! 3 4 0 6");
