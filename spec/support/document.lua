@@ -146,8 +146,8 @@ local function start_server(self, command)
   elseif not command:find("--listen", 1, true) then
     command = command .. " --listen 127.0.0.1:" .. self.port
   end
-  local child = process.spawn({ "bash", "-c", ('[ ! -e "$SESSION/env" ] || . "$SESSION/env"; cd "$(cat "$SESSION/cwd")"; ')
-    .. command:gsub("^([%u_]+=%S+ )*", "%0exec ", 1):gsub("^exec ([%u_]+=%S+ )", "%1exec ", 1) }, { env = environment(self), stubborn = true }) -- its streams are still followed
+  local script = '[ ! -e "$SESSION/env" ] || . "$SESSION/env"; cd "$(cat "$SESSION/cwd")"; exec env ' .. command
+  local child = process.spawn({ "bash", "-c", script }, { env = environment(self), stubborn = true }) -- its streams are still followed
   self.servers[#self.servers + 1] = child
   helper.eventually(function() return not child:is_running() or child:output():find("listening on", 1, true) end, nil, "the server of: " .. command)
   if not child:is_running() then error(("%s\nended: %s"):format(command, child:errors()), 0) end
