@@ -12,7 +12,7 @@ TEST_FUZZ_SECONDS ?= 20
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all dev deps deps-build deps-test serve test lint asan tsan fuzz soak valgrind bench rock test-rock install uninstall doc format clean
+.PHONY: all dev deps deps-build deps-test serve test lint asan tsan fuzz soak valgrind bench rock test-rock bare install uninstall doc format clean
 
 all:
 	@cmake/build.sh release core
@@ -69,6 +69,10 @@ rock: deps-test
 # Every spec, with the installed rock in the place of the source tree. `make test` has a part of it.
 test-rock: rock
 	@spec/run --installed build/rock/tree
+
+# `make serve` and `make test` in a bare Debian root of its own; as root.
+bare:
+	@cmake/bare.sh
 
 # DESTDIR is honoured, for packagers.
 install: all

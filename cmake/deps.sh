@@ -15,7 +15,7 @@ test_programs="gcc:gcc clang:clang nm:binutils setpriv:util-linux timeout:coreut
     script:bsdutils gzip:gzip
     npm:npm redis-server:redis-server chromium:chromium chromedriver:chromium-driver luarocks:luarocks openssl:openssl nginx:nginx lua5.1:lua5.1
     haproxy:haproxy caddy:caddy promtool:prometheus mandoc:mandoc man:man-db bash:bash zsh:zsh fish:fish systemd-analyze:systemd"
-test_packages="lua-busted lua-socket lua-sec lua-check lua-filesystem python3-prometheus-client libclang-rt-14-dev ca-certificates"
+test_packages="lua-busted lua-socket lua-sec lua-check lua-filesystem lua-yaml python3-prometheus-client libclang-rt-14-dev ca-certificates"
 all_programs="g++:g++ clang-format:clang-format valgrind:valgrind gdb:gdb"
 all_packages="libnginx-mod-nchan"
 

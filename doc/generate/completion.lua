@@ -83,6 +83,10 @@ local BASH_ACTIONS = {
   text = "        : # nothing to offer",
 }
 
+local function bash_words(list)
+  return ('        mapfile -t COMPREPLY < <(compgen -W "%s" -- "$cur")'):format(table.concat(list, " "))
+end
+
 function completion.bash()
   local by_action, order, names, words, sections, folders = {}, {}, {}, {}, {}, {}
   for _, command in ipairs(commands()) do
@@ -93,9 +97,8 @@ function completion.bash()
     end
     for _, flag in ipairs(command.flags) do
       local what = takes(flag)
-      local action = what == "setting" and "        compopt -o nospace\n        mapfile -t COMPREPLY < <(compgen -W \"" .. table.concat(settings(), " ") .. "\" -- \"$cur\")"
-        or type(what) == "table" and "        mapfile -t COMPREPLY < <(compgen -W \"" .. table.concat(what, " ") .. "\" -- \"$cur\")"
-        or BASH_ACTIONS[what]
+      local action = what == "setting" and "        compopt -o nospace\n" .. bash_words(settings())
+        or type(what) == "table" and bash_words(what) or BASH_ACTIONS[what]
       if action then
         if not by_action[action] then
           by_action[action] = {}

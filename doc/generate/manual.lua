@@ -1,7 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- The manual page of the command, share/man/sluice.1 (mdoc), from the tables that the command line and the settings are made of. `make doc` writes it.
 
-local args = require("sluice.cli.args")
 local cli = require("sluice.cli")
 local document = require("sluice.config.document")
 local kinds = require("sluice.config.kinds")

@@ -56,7 +56,7 @@ describe("the tree", function()
 
   it("says its licence in each source file", function()
     local without = {}
-    for _, folder in ipairs({ "core", "lua", "scripts", "spec", "examples", "cmake", "bin", "bench" }) do
+    for _, folder in ipairs({ "core", "lua", "scripts", "spec", "examples", "cmake", "bin", "bench", "doc", "share" }) do
       if lfs.attributes(folder, "mode") == "directory" then
         for _, path in ipairs(find(folder, "%.[chl]u?a?$")) do
           if not read(path):sub(1, 200):find("SPDX-License-Identifier: MIT", 1, true) then
