@@ -5,9 +5,21 @@
 
 static const uint8_t MAPPED[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
+/* By hand, since every stream's address is written: inet_ntop goes through printf. */
+static void format_v4(const uint8_t ip[4], char *out) {
+    for (int i = 0; i < 4; i++) {
+        if (ip[i] >= 100)
+            *out++ = (char)('0' + ip[i] / 100);
+        if (ip[i] >= 10)
+            *out++ = (char)('0' + ip[i] / 10 % 10);
+        *out++ = (char)('0' + ip[i] % 10);
+        *out++ = i < 3 ? '.' : '\0';
+    }
+}
+
 void address_format(const struct address *a, char out[ADDRESS_TEXT_BYTES]) {
     if (memcmp(a->ip, MAPPED, sizeof MAPPED) == 0)
-        inet_ntop(AF_INET, a->ip + sizeof MAPPED, out, ADDRESS_TEXT_BYTES);
+        format_v4(a->ip + sizeof MAPPED, out);
     else
         inet_ntop(AF_INET6, a->ip, out, ADDRESS_TEXT_BYTES);
 }

@@ -182,8 +182,43 @@ static int sign(lua_State *L) {
     return lua_jwt_push_signed(L, options.key, options.algorithms[0], 1);
 }
 
+/* --- rights --------------------------------------------------------------------------------------- */
+
+/* True where `pattern` is the channel's name, or a prefix of it with "*" behind. Reserved channels are never meant by a prefix. */
+static bool is_covered(struct slice pattern, struct slice channel) {
+    static const struct slice RESERVED = {"sluice.", 7};
+    if (slice_equal(pattern, channel))
+        return true;
+    if (pattern.len == 0 || pattern.ptr[pattern.len - 1] != '*' || pattern.len - 1 > channel.len)
+        return false;
+    return memcmp(pattern.ptr, channel.ptr, pattern.len - 1) == 0 &&
+           (channel.len < RESERVED.len || !slice_equal(slice_make(channel.ptr, RESERVED.len), RESERVED));
+}
+
+/* sluice.jwt.covers(list, channel): true or false (no list covers nothing); nil where it is no list of names */
+static int covers(lua_State *L) {
+    struct slice channel, pattern;
+    luaL_checkany(L, 1);
+    channel.ptr = luaL_checklstring(L, 2, &channel.len);
+    lua_settop(L, 2);
+    bool found = false;
+    bool right = lua_isnil(L, 1) || lua_istable(L, 1);
+    for (lua_pushnil(L); right && lua_istable(L, 1) && lua_next(L, 1); lua_settop(L, 3)) {
+        right = lua_isinteger(L, 3) && lua_type(L, 4) == LUA_TSTRING;
+        if (right) {
+            pattern.ptr = lua_tolstring(L, 4, &pattern.len);
+            found = found || is_covered(pattern, channel);
+        }
+    }
+    if (right)
+        lua_pushboolean(L, found);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
 void lua_jwt_register(lua_State *L) {
-    static const luaL_Reg FUNCTIONS[] = {{"verify", verify}, {"sign", sign}, {NULL, NULL}};
+    static const luaL_Reg FUNCTIONS[] = {{"verify", verify}, {"sign", sign}, {"covers", covers}, {NULL, NULL}};
     luaL_newlib(L, FUNCTIONS);
     lua_pushboolean(L, policy_of(L)->worker->server->keys != NULL);
     lua_setfield(L, -2, "has_key");

@@ -209,8 +209,14 @@ static int request_json(lua_State *L) {
 static int request_respond_header(lua_State *L) {
     struct exchange *x = lua_request_check(L, 1);
     struct slice name, value;
+    char digits[20];
     name.ptr = luaL_checklstring(L, 2, &name.len);
-    value.ptr = luaL_checklstring(L, 3, &value.len);
+    if (lua_isinteger(L, 3) && lua_tointeger(L, 3) >= 0) { /* Lua would print it, and keep the text for its collector */
+        value.ptr = u64_digits(digits + sizeof digits, (uint64_t)lua_tointeger(L, 3));
+        value.len = (size_t)(digits + sizeof digits - value.ptr);
+    } else {
+        value.ptr = luaL_checklstring(L, 3, &value.len);
+    }
     switch (exchange_add_field(x, name, value)) {
     case 0: return 0;
     case -EALREADY: return luaL_error(L, "respond_header: the head of the answer has gone out already");

@@ -7,27 +7,15 @@
 -- request.expires (its `exp`) the stream ends when it does.
 
 local sluice = require "sluice"
-local type, next, math_type = type, next, math.type
 
 if not sluice.jwt.has_key then return { name = "auth", priority = 800 } end
 
 local CHALLENGE = 'Bearer realm="sluice"' -- RFC 6750, 3
 local MAX_USER_BYTES = 256
 local ON_EVERY_STREAM = "sluice.all"
-local RESERVED = "sluice."
 
 local cookie = sluice.config.jwt.cookie -- of which name a token may come; nil: none
-local verify = sluice.jwt.verify
-
--- A list of a claim, or none.
-local function is_list_of_names(list)
-  if list == nil then return true end
-  if type(list) ~= "table" then return false end
-  for key, name in next, list do
-    if type(name) ~= "string" or math_type(key) ~= "integer" then return false end
-  end
-  return true
-end
+local verify, covers = sluice.jwt.verify, sluice.jwt.covers
 
 -- What is wrong with the claims that are ours; nil where nothing is. What is not understood must not be taken for a
 -- permission.
@@ -38,8 +26,8 @@ local function problem_with(claims)
   end
   if rights == nil then return nil end
   if type(rights) ~= "table" then return "the claim sluice must be an object" end
-  if not is_list_of_names(rights.subscribe) then return "the claim sluice.subscribe must be a list of channels" end
-  if not is_list_of_names(rights.publish) then return "the claim sluice.publish must be a list of channels" end
+  if covers(rights.subscribe, "") == nil then return "the claim sluice.subscribe must be a list of channels" end
+  if covers(rights.publish, "") == nil then return "the claim sluice.publish must be a list of channels" end
   local admin = rights.admin
   if admin ~= nil and admin ~= true and admin ~= false then return "the claim sluice.admin must be true or false" end
   return nil
@@ -59,17 +47,6 @@ end
 local function is_open(request)
   local options = request.options
   return options ~= nil and options.auth == false
-end
-
--- Whether a list of a claim covers a channel: by its name, or by a prefix that ends in "*". Reserved channels are never
--- meant by a prefix.
-local function covers(list, channel)
-  for i = 1, list and #list or 0 do
-    local pattern = list[i]
-    if pattern == channel then return true end
-    if pattern:sub(-1) == "*" and channel:find(pattern:sub(1, -2), 1, true) == 1 and channel:find(RESERVED, 1, true) ~= 1 then return true end
-  end
-  return false
 end
 
 ---@type sluice.script

@@ -29,6 +29,17 @@ TEST(an_address_has_one_form) {
     }
 }
 
+TEST(each_byte_of_an_address_is_written) {
+    char out[ADDRESS_TEXT_BYTES], expected[ADDRESS_TEXT_BYTES];
+    struct address a = {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0}};
+    for (int byte = 0; byte < 256; byte++) {
+        for (int i = 0; i < 4; i++)
+            a.ip[12 + i] = (uint8_t)(byte * (i + 1));
+        address_format(&a, out);
+        CHECK_EQ_STR(out, inet_ntop(AF_INET, a.ip + 12, expected, sizeof expected));
+    }
+}
+
 TEST(what_is_no_address_changes_nothing) {
     static const char *const BAD[] = {"",    " ",         "1",     "1.2.3",   "1.2.3.4.5", "256.0.0.1", "1.2.3.04",  "0x1.2.3.4", "1.2.3.4 ",
                                       " ::", "[::1]",     "::1%l", "1.2.3.4:5", ":::",     "1:2:3:4:5:6:7", "::1::2", "g::", "localhost",

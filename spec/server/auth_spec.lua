@@ -320,6 +320,18 @@ describe("auth.lua with a key", function()
       end
     end)
 
+    it("tells which channels a list covers", function()
+      for _, case in ipairs({
+        { { "news" }, "news", true }, { { "news" }, "new", false }, { { "new" }, "news", false }, { { "a", "b" }, "b", true }, { {}, "a", false },
+        { { "user.*" }, "user.1", true }, { { "user.*" }, "user.", true }, { { "user.*" }, "user", false }, { { "*" }, "a", true }, { { "" }, "a", false },
+        { { "*" }, "sluice.all", false }, { { "sluice.*" }, "sluice.all", false }, { { "sluice.all" }, "sluice.all", true }, { { "slu*" }, "sluice", true },
+        { { 1 }, "1", json.null }, { { "a", 5 }, "a", json.null }, { { x = "a" }, "a", json.null }, { "a", "a", json.null },
+      }) do
+        local ok, covered = call("covers", case[1], case[2])
+        assert.same({ true, case[3] }, { ok, covered }, json.encode(case))
+      end
+    end)
+
     it("returns nil and a message where it cannot sign", function()
       for _, case in ipairs({ { { 1, 2 } }, { { a = 1 }, { algorithm = "none" } }, { { a = 1 }, { algorithm = "RS256" } } }) do
         local ok, none, why = call("sign", table.unpack(case))

@@ -176,6 +176,13 @@ function jwt.verify(token, options) end
 ---@return string? message
 function jwt.sign(claims, options) end
 
+---Whether a list of channels, as in the claim `sluice`, covers a channel: by its name, or by a prefix that ends in `*`. Channels that begin with `sluice.` are covered by
+---their name only. No list (nil) covers nothing; nil where it is anything but a list of strings.
+---@param list? string[]
+---@param channel string
+---@return boolean?
+function jwt.covers(list, channel) end
+
 ---@class sluice.jwt_verify_options
 ---@field key? string
 ---@field algorithms? string[]
