@@ -150,6 +150,20 @@ describe("the live page in Chromium", function()
     browser:click("#subscribe-go")
   end)
 
+  it("shows the streams of one channel, address or user, and says what makes no sense", function()
+    local function filter(by, value)
+      browser:run("document.getElementById('streams-by').value = arguments[0]", by)
+      browser:type("#streams-value", value)
+      browser:click("#streams-filter button")
+    end
+    filter("channel", "news")
+    wait_page(function() return browser:text("#streams-count") == "1" end, "the one stream")
+    filter("address", "nobody")
+    wait_text("#streams-said", "address")
+    wait_page(function() return tonumber(browser:text("#streams-count")) >= 2 end, "all streams")
+    wait_text("#state", "live")
+  end)
+
   it("closes a stream", function()
     local id = json.decode(client.events[1].data).stream
     wait_page(function() return browser:run("return document.querySelector(arguments[0]) !== null", button("Close stream " .. id)) end, "the stream's row")

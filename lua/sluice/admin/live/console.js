@@ -3,12 +3,20 @@
 
 const LINES_KEPT = 200;
 
-// A list of lines, the newest first.
+// A list of lines, the newest first. They get into the page together, once a picture, however many come.
 class Lines {
-  constructor(list) { this.list = list; }
+  constructor(list) { Object.assign(this, { list, waiting: [] }); }
 
-  add(line) {
-    this.list.prepend(line);
+  // `make()` makes the line, if it is ever shown.
+  add(make) {
+    if (this.waiting.length === 0) requestAnimationFrame(() => this.show());
+    this.waiting.push(make);
+    if (this.waiting.length > LINES_KEPT) this.waiting.shift();
+  }
+
+  show() {
+    this.list.prepend(...this.waiting.reverse().map((make) => make()));
+    this.waiting = [];
     while (this.list.childElementCount > LINES_KEPT) this.list.lastElementChild.remove();
   }
 
@@ -117,7 +125,8 @@ const subscription = new Listener("subscribe", {
   },
   onEvent: (event, lines) => {
     if (event.type === "sluice.open") return;
-    lines.add(line([["", asClock(Date.now())], ["type", event.type], ["", event.id]], event.data));
+    const at = asClock(Date.now());
+    lines.add(() => line([["", at], ["type", event.type], ["", event.id]], event.data));
   },
 });
 
@@ -139,8 +148,8 @@ const tap = new Listener("tap", {
     if (event.type === "sluice.expired") return door.leave("The token has expired.");
     if (event.type !== "frame" && event.type !== "dropped") return;
     const said = JSON.parse(event.data);
-    if (event.type === "dropped") return lines.add(line([["type", `${asCount(said.count)} frames not shown: too many at once`]], ""));
-    lines.add(line([["", asClock(said.at * 1000)], ["", "stream " + said.stream], ["", said.channel ? "channel " + said.channel : ""]],
+    if (event.type === "dropped") return lines.add(() => line([["type", `${asCount(said.count)} frames not shown: too many at once`]], ""));
+    lines.add(() => line([["", asClock(said.at * 1000)], ["", "stream " + said.stream], ["", said.channel ? "channel " + said.channel : ""]],
       said.frame.replace(/\n+$/, "").replace(/\r/g, "\u240d"), "sent"));
   },
 });

@@ -147,7 +147,7 @@ const view = { channels: { sort: "rate", prefix: "" }, streams: { sort: "age" } 
 const channelTable = new LiveTable(byId("channels-table"), {
   caption: "Channels by activity", keyOf: (channel) => channel.name, sort: view.channels.sort,
   columns: [
-    { title: "Channel", sort: "name", ascending: true, value: (channel) => channel.name },
+    { title: "Channel", sort: "name", ascending: true, rest: true, value: (channel) => channel.name },
     { title: "Messages/s", sort: "rate", number: true, value: (channel) => asNumber(channel.rate) },
     { title: "Streams", sort: "subscribers", number: true, value: (channel) => asCount(channel.subscribers) },
     { title: "Kept", sort: "messages", number: true, wide: true, value: (channel) => asCount(channel.messages) },
@@ -193,7 +193,7 @@ const streamTable = new LiveTable(byId("streams-table"), {
     { title: "Stream", sort: "id", ascending: true, fixed: true, value: (stream) => stream.id + (stream.mine ? " (this page)" : "") },
     { title: "Address", value: (stream) => stream.address },
     { title: "User", value: (stream) => stream.user ?? "" },
-    { title: "Channels", value: (stream) => stream.channels.join(", ")
+    { title: "Channels", rest: true, value: (stream) => stream.channels.join(", ")
       + (stream.channel_count > stream.channels.length ? ` and ${asCount(stream.channel_count - stream.channels.length)} more` : "") },
     { title: "Age", sort: "age", number: true, value: (stream) => asDuration(stream.age) },
     { title: "Queue", sort: "queue", number: true, value: (stream) => asBytes(stream.queue) + (stream.replaying ? ", replays" : "") },
@@ -221,6 +221,7 @@ byId("streams-filter").addEventListener("submit", (event) => {
   event.preventDefault();
   const value = byId("streams-value").value.trim();
   view.streams = { sort: view.streams.sort };
+  setText(byId("streams-said"), "");
   if (value) view.streams[byId("streams-by").value] = value;
   feed.restart();
 });
@@ -260,7 +261,9 @@ byId("leave").hidden = !door.signedIn;
 byId("leave").addEventListener("click", () => door.leave());
 restoreSamples();
 
-const feed = new Feed(() => {
+let feed;
+
+const url = () => {
   const query = new URLSearchParams();
   for (const [table, settings] of Object.entries(view)) {
     for (const [name, value] of Object.entries(settings)) {
@@ -268,15 +271,32 @@ const feed = new Feed(() => {
     }
   }
   return "live?" + query;
-}, {
-  onOpen: () => showState("live", "live"),
-  onEvent: (event) => {
-    if (event.type === "sluice.expired") return door.leave("The token has expired.");
-    EVENTS[event.type]?.(JSON.parse(event.data));
-  },
-  onLost: (why, wait) => showState("lost", `${why}; again in ${asLag(wait)}`),
-  onRefused: (why, status) => {
-    if (status === 401 || status === 403) return door.leave(why);
-    showState("lost", why);
-  },
-});
+};
+
+const follow = () => {
+  feed = new Feed(url, {
+    onOpen: () => showState("live", "live"),
+    onEvent: (event) => {
+      if (event.type === "sluice.expired") return door.leave("The token has expired.");
+      EVENTS[event.type]?.(JSON.parse(event.data));
+    },
+    onLost: (why, wait) => showState("lost", `${why}; again in ${asLag(wait)}`),
+    onRefused: (why, status) => {
+      if (status === 401 || status === 403) return door.leave(why);
+      if (status === 400) return forgetFilters(why);
+      showState("lost", why);
+      setTimeout(follow, MAX_WAIT_MS);
+    },
+  });
+};
+
+// What was asked for makes no sense: then everything is shown, and the reason.
+const forgetFilters = (why) => {
+  view.channels.prefix = "";
+  view.streams = { sort: view.streams.sort };
+  byId("channels-prefix").value = byId("streams-value").value = "";
+  setText(byId("streams-said"), why);
+  follow();
+};
+
+follow();

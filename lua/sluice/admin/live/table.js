@@ -1,22 +1,27 @@
 // SPDX-License-Identifier: MIT
 // Tables whose rows live: each belongs to a key, and is changed in its place, so that neither focus nor selection is lost.
 
+const HELD_MS = 10000;
+
 class LiveTable {
-  // `columns`: [{ title, sort, number, fixed, wide (shown on wide screens only), value(row) }], and with `acts(row)` a last one of buttons: [{ label, hint, danger,
+  // `columns`: [{ title, sort, number, fixed, wide (shown on wide screens only), rest (takes the room that is left), value(row) }], and with `acts(row)` a last one of buttons: [{ label, hint, danger,
   // act(row) }]. `onSort(sort)`: another column's button was pressed.
   constructor(table, { caption, columns, keyOf, acts, sort, onSort }) {
-    Object.assign(this, { table, columns, keyOf, acts, sort, onSort, rows: new Map() });
+    Object.assign(this, { table, columns, keyOf, acts, sort, onSort, rows: new Map(), used: 0 });
     const head = make("tr", { role: "row" }, ...columns.map((column) => this.headCell(column)));
     if (acts) head.append(make("th", { scope: "col", role: "columnheader", className: "acts" }, make("span", { className: "unseen" }, "Actions")));
     // Roles are said, since a narrow screen lays tables out as something else.
     table.role = "table";
     this.body = make("tbody", { role: "rowgroup" });
     table.append(make("caption", {}, caption), make("thead", { role: "rowgroup" }, head), this.body);
+    for (const type of ["pointermove", "keydown", "focusin"]) {
+      this.body.addEventListener(type, () => { this.used = Date.now(); });
+    }
     this.showSort();
   }
 
   className(column) {
-    return ["number", "wide", "fixed"].filter((name) => column[name]).join(" ") + (column.number ? "" : " text");
+    return ["number", "wide", "fixed", "rest"].filter((name) => column[name]).join(" ") + (column.number ? "" : " text");
   }
 
   headCell(column) {
@@ -62,8 +67,9 @@ class LiveTable {
     return entry;
   }
 
-  // Who is about to press a button shall not find another row under the pointer: then rows stay where they are, and new ones come last.
-  isHeld() { return this.body.matches(":hover, :focus-within"); }
+  // Who is about to press a button shall not find another row under the pointer: then rows stay where they are, and new ones come last. A pointer
+  // that was left there is nobody.
+  isHeld() { return Date.now() - this.used < HELD_MS && this.body.matches(":hover, :focus-within"); }
 
   show(list) {
     const held = this.isHeld(), seen = new Set();
