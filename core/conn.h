@@ -34,9 +34,9 @@ struct conn {
     uint8_t state;
 
     uint8_t timing; /* what the deadline is for, enum conn_timing */
-    bool saw_eof;   /* the client has ended its sending side */
-    bool no_more_requests;
-    bool extra;         /* over limits.connections: no stream for it */
+    bool saw_eof : 1; /* the client has ended its sending side */
+    bool no_more_requests : 1;
+    bool extra : 1;     /* over limits.connections: no stream for it */
     uint32_t discarded; /* bytes a stream's client sent after its request */
     struct list node;   /* the worker's open or dead connections */
     struct list ready;  /* in the worker's list of those with something to do, or alone */

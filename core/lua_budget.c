@@ -20,12 +20,12 @@ void *lua_budget_alloc(void *ud, void *ptr, size_t osize, size_t nsize) {
     size_t old = ptr ? osize : 0; /* without a block osize is a type, not a size */
     if (nsize == 0) {
         b->bytes -= old;
-        free(ptr);
+        pool_free(&b->pool, ptr, old);
         return NULL;
     }
     if (nsize > old && b->running && b->bytes + (nsize - old) > b->ceiling)
         return NULL;
-    void *block = realloc(ptr, nsize);
+    void *block = pool_realloc(&b->pool, ptr, old, nsize);
     if (block)
         b->bytes += nsize - old;
     return block;

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "pool.h"
+
 enum { BUDGET_PLACE_BYTES = 128 };
 
 struct lua_budget {
@@ -20,9 +22,10 @@ struct lua_budget {
     size_t bytes;
     size_t call_limit;
     size_t ceiling; /* what `bytes` may not pass now */
+    struct pool pool;
 };
 
-/* The allocator of a state: `ud` is the budget. */
+/* The allocator of a state: `ud` is the budget, whose pool must have been initialized. */
 void *lua_budget_alloc(void *ud, void *ptr, size_t osize, size_t nsize);
 
 /* Sets the count hook on the main state, whose allocator is lua_budget_alloc. */

@@ -3,6 +3,7 @@
 
 #include <lauxlib.h>
 #include <lualib.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@ enum {
     COLLECT_LEAST = 64 * 1024, /* garbage that is worth a cycle when it is quiet */
     COLLECT_STEP_KIB = 256,
     COLLECT_QUIET_MS = 50,
+    TRIM_PAUSE_MS = 1000, /* between two times that free memory is given back */
     TOKENS_KEPT = 512 /* verified ones, of at most 8 KiB each */
 };
 
@@ -107,24 +109,43 @@ static void collect_on(struct policy *p, uint64_t after_ms) {
     wheel_set(&p->worker->wheel, &p->collect, worker_now(p->worker) + after_ms);
 }
 
-/* Collects step by step while no script runs; under load the collector's own pace will do. */
+/* Gives free memory back to the system, which would be kept for the next burst. */
+static void trim(struct policy *p, uint64_t now_ms) {
+    if (now_ms - p->trimmed_ms < TRIM_PAUSE_MS)
+        return;
+    p->trimmed_ms = now_ms;
+    pool_trim(&p->budget.pool);
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
+
+/* Collects step by step while no script runs; under load the collector's own pace will do. The cycle that is under way is ended, and then another made: the first leaves
+ * what became garbage after it was marked. */
 static void on_collect(struct wheel_timer *timer, uint64_t now_ms) {
     struct policy *p = list_entry(timer, struct policy, collect);
-    (void)now_ms;
-    if (p->budget.calls != p->collect_calls)
+    if (p->budget.calls != p->collect_calls) {
+        p->collect_again = true;
         collect_on(p, COLLECT_QUIET_MS);
-    else if (lua_gc(p->L, LUA_GCSTEP, COLLECT_STEP_KIB))
-        collected(p);
-    else
+    } else if (!lua_gc(p->L, LUA_GCSTEP, COLLECT_STEP_KIB)) {
         collect_on(p, 1);
+    } else if (p->collect_again) {
+        p->collect_again = false;
+        collect_on(p, 1);
+    } else {
+        collected(p);
+        trim(p, now_ms);
+    }
 }
 
 static struct policy *on_turn(struct policy *p, bool idle) {
     metrics_set(&p->worker->metrics, script_bytes, p->budget.bytes);
     if (idle)
         policy_forget_shaped(p);
-    if (idle && !wheel_armed(&p->collect) && p->budget.bytes > p->collected_bytes + COLLECT_LEAST)
+    if (idle && !wheel_armed(&p->collect) && p->budget.bytes > p->collected_bytes + COLLECT_LEAST) {
+        p->collect_again = true;
         collect_on(p, COLLECT_QUIET_MS);
+    }
     return policy_renew(p);
 }
 
@@ -274,6 +295,7 @@ void policy_destroy(struct policy *p) {
     lua_errors_deinit(&p->errors);
     wheel_cancel(&p->collect);
     lua_close(p->L);
+    pool_deinit(&p->budget.pool);
     token_cache_free(p->tokens);
     for (int i = 0; i < POLICY_SCRATCHES; i++)
         buf_deinit(&p->scratch[i]);
@@ -290,6 +312,7 @@ struct policy *policy_create(struct worker *w, void *context) {
         .limit_ns = w->config->script_ms * UINT64_C(1000000),
         .call_limit = w->config->script_call_bytes,
     };
+    pool_init(&p->budget.pool);
     list_init(&p->generations);
     list_init(&p->retired);
     list_init(&p->routines);
@@ -309,6 +332,7 @@ struct policy *policy_create(struct worker *w, void *context) {
     if (lua_pcall(p->L, 1, 0, 0) != LUA_OK) {
         log_write(w->log, LOG_ERROR, "policy", "cannot set up a worker's Lua: %s", lua_tostring(p->L, -1));
         lua_close(p->L);
+        pool_deinit(&p->budget.pool);
         token_cache_free(p->tokens);
         free(p);
         return NULL;

@@ -117,6 +117,8 @@ struct policy {
     size_t collected_bytes; /* in use after the last full collection */
     struct wheel_timer collect; /* armed while there is garbage to be collected when it is quiet */
     uint64_t collect_calls;     /* budget.calls when it was last looked at */
+    bool collect_again;         /* the cycle under way is not the last */
+    uint64_t trimmed_ms;        /* when free memory was last given back */
 };
 
 /* The policy that a state belongs to. */
