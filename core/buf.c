@@ -143,15 +143,6 @@ int buf_appendf(struct buf *b, const char *format, ...) {
     return rc;
 }
 
-void buf_consume(struct buf *b, size_t count) {
-    if (count >= b->len) {
-        b->len = 0;
-        return;
-    }
-    memmove(b->data, b->data + count, b->len - count);
-    b->len -= count;
-}
-
 char *buf_take(struct buf *b, size_t *len) {
     char *data = b->data;
     *len = b->len;

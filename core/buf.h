@@ -75,9 +75,6 @@ int buf_append_u64(struct buf *b, uint64_t value);
 int buf_appendf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int buf_appendv(struct buf *b, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 
-/* Removes the first `count` bytes (all, when there are fewer). */
-void buf_consume(struct buf *b, size_t count);
-
 /* Moves the memory out: returns it (the caller frees it with free), its length in `*len`, and
  * leaves the buffer empty. NULL where nothing was ever stored. */
 char *buf_take(struct buf *b, size_t *len);

@@ -63,11 +63,6 @@ bool sse_field_valid(struct slice s) {
     return s.len == 0 || (!memchr(s.ptr, '\n', s.len) && !memchr(s.ptr, '\r', s.len) && !memchr(s.ptr, '\0', s.len));
 }
 
-size_t sse_data_bound(size_t len) {
-    const size_t line = DATA_LEN + 1; /* each byte can be a line end that begins another line */
-    return len < SIZE_MAX / line ? (len + 1) * line : SIZE_MAX;
-}
-
 size_t sse_data_size(struct slice data) {
     struct lines lines = lines_of(data.len ? data.ptr : "", data.len);
     struct slice line;

@@ -9,14 +9,11 @@
 /* True where `s` can stand in an `event` or `id` field: no CR, LF or NUL. */
 bool sse_field_valid(struct slice s);
 
-/* The most bytes that the data lines of `data` can take: what sse_write_data needs as room. SIZE_MAX where that overflows. */
-size_t sse_data_bound(size_t len);
-
 /* The exact number of bytes that sse_write_data will write; reads `data` once. */
 size_t sse_data_size(struct slice data);
 
 /* Writes "data: ...\n" for each line of `data`, which is split on LF, CR and CRLF; empty data is one empty line. `out` has room
- * for sse_data_bound(data.len). Returns the number of bytes written. */
+ * for sse_data_size(data). Returns the number of bytes written. */
 size_t sse_write_data(char *out, struct slice data);
 
 /* Appends the data that the data lines in `lines` carry (what sse_write_data wrote), lines joined by LF. Returns 0 or -ENOMEM. */

@@ -137,8 +137,7 @@ TEST(values_are_encoded_exactly) {
         buf_append_text(&out, ">");
         CHECK_EQ_INT(lua_json_encode(L, -1, &out, &error), 0);
         CHECK_EQ_INT(lua_gettop(L), top);
-        buf_consume(&out, 1);
-        CHECK_EQ_BUF(out, CASES[i].text);
+        CHECK_EQ_MEM(out.data + 1, out.len - 1, CASES[i].text, strlen(CASES[i].text));
         buf_deinit(&out);
         lua_settop(L, 0);
     }
