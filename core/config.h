@@ -53,8 +53,6 @@ struct config {
     size_t proxy_count;
 
     bool admin;      /* the routes below /_sluice/ are there */
-    bool log_access; /* a line for each request, and for a stream's beginning and end */
-    bool log_frames;
 
     bool has_key;
     bool key_is_file;       /* the key was read from jwt.key_file */

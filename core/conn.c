@@ -359,6 +359,8 @@ static void take_request(struct conn *c) {
     struct worker *w = c->worker;
     struct exchange *x = c->exchange;
     x->handling = true;
+    x->began_ms = worker_now(w);
+    exchange_take_id(x);
     w->exchanges++;
     metrics_add(&w->metrics, requests, 1);
     if (!x->request.keep_alive)

@@ -5,7 +5,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "access.h"
 #include "conn.h"
 #include "http_text.h"
 #include "ratelimit.h"
@@ -45,8 +47,25 @@ struct exchange *exchange_new(struct worker *w, struct conn *conn) {
     x->vouched = 0;
     buf_clear(&x->fields);
     buf_clear(&x->user);
+    x->began_ms = 0;
     u64_hex(x->id, worker_random(w));
     return x;
+}
+
+static bool is_id_char(char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c && strchr("-_.:/+=@", c));
+}
+
+void exchange_take_id(struct exchange *x) {
+    struct slice id;
+    if (!http_request_field(&x->request, "X-Request-Id", &id) || id.len == 0 || id.len >= EXCHANGE_ID_BYTES)
+        return;
+    for (size_t i = 0; i < id.len; i++) {
+        if (!is_id_char(id.ptr[i]))
+            return;
+    }
+    memcpy(x->id, id.ptr, id.len);
+    x->id[id.len] = '\0';
 }
 
 void exchange_free(struct exchange *x) {
@@ -68,7 +87,7 @@ void exchange_free(struct exchange *x) {
 
 bool exchange_field_reserved(struct slice name) {
     static const struct slice RESERVED[] = {{"Content-Length", 14}, {"Transfer-Encoding", 17}, {"Connection", 10}, {"Date", 4},
-                                            {"Keep-Alive", 10},     {"Upgrade", 7},            {"Trailer", 7}};
+                                            {"Keep-Alive", 10},     {"Upgrade", 7},            {"Trailer", 7},     {"X-Request-Id", 12}};
     for (size_t i = 0; i < sizeof RESERVED / sizeof *RESERVED; i++) {
         if (name.len == RESERVED[i].len && slice_equal_nocase(name, RESERVED[i]))
             return true;
@@ -163,6 +182,7 @@ static void finish(struct exchange *x) {
 static int write_head(struct exchange *x, struct buf *out, int status, struct slice fields, size_t length) {
     struct http_request *request = &x->request;
     int rc = http_response_begin(out, status, worker_date(x->worker));
+    rc = rc ? rc : http_response_field_text(out, "X-Request-Id", x->id);
     rc = rc ? rc : buf_append_slice(out, buf_slice(&x->fields));
     rc = rc ? rc : buf_append_slice(out, fields);
     if (status != 204 && status != 304)
@@ -177,6 +197,7 @@ static int write_head(struct exchange *x, struct buf *out, int status, struct sl
 void exchange_respond(struct exchange *x, int status, struct slice fields, struct slice body) {
     struct conn *c = x->conn;
     struct buf *head = worker_head(x->worker);
+    size_t length = body.len;
     if (x->worker->draining)
         c->no_more_requests = true;
     if (status >= 400)
@@ -188,6 +209,7 @@ void exchange_respond(struct exchange *x, int status, struct slice fields, struc
             body.len = 0;
         if (body.len <= EXCHANGE_JOINED_BYTES && buf_append_slice(head, body) == 0)
             body.len = 0; /* one piece costs the system less than two */
+        access_request(x, status, length);
         conn_send(c, buf_slice(head), body);
     } else {
         conn_close(c);
@@ -211,6 +233,8 @@ void exchange_drop(struct exchange *x) {
 
 void exchange_abandon(struct exchange *x) {
     struct worker *w = x->worker;
+    if (x->handling && !x->answered)
+        access_request(x, 0, 0);
     if (x->handling)
         w->ops->abandon(w->policy, x);
     x->conn->exchange = NULL;

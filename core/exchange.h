@@ -12,14 +12,15 @@ struct ratelimit_hold;
 struct stream;
 struct worker;
 
-enum { EXCHANGE_ID_BYTES = 17, EXCHANGE_USER_BYTES = 256 };
+enum { EXCHANGE_ID_BYTES = 65, EXCHANGE_USER_BYTES = 256 };
 
 struct exchange {
     struct conn *conn; /* NULL once the connection is gone */
     struct worker *worker;
     struct http_request request;
     struct buf fields; /* "Name: value CRLF" for whatever answer this request gets */
-    char id[EXCHANGE_ID_BYTES];
+    char id[EXCHANGE_ID_BYTES]; /* names it in the log and to the client: its own X-Request-Id, or one that we make */
+    uint64_t began_ms;          /* worker's time at which the request was complete; 0: it never was */
     bool handling; /* the policy has it */
     bool answered; /* a response or a stream's head went out */
     struct stream *stream; /* the stream it became, begun or not */
@@ -40,11 +41,14 @@ struct exchange *exchange_new(struct worker *worker, struct conn *conn);
 /* Gives it back. */
 void exchange_free(struct exchange *x);
 
+/* The request's head is complete: takes the client's X-Request-Id for its id where that is one, of at most 64 letters, digits and -_.:/+=@ */
+void exchange_take_id(struct exchange *x);
+
 /* Adds a field to the answer, whatever it will be. What Vary names is gathered in one field. Returns 0, -EINVAL for a name or value that is not valid or a field that the server itself writes (framing, Date), -EALREADY where the
  * head has gone out, or -ENOMEM. */
 int exchange_add_field(struct exchange *x, struct slice name, struct slice value);
 
-/* True for fields that only the server writes: Content-Length, Transfer-Encoding, Connection, Date, Keep-Alive, Upgrade, Trailer. */
+/* True for fields that only the server writes: Content-Length, Transfer-Encoding, Connection, Date, Keep-Alive, Upgrade, Trailer, X-Request-Id. */
 bool exchange_field_reserved(struct slice name);
 
 /* Answers with a whole response: `fields` are further "Name: value CRLF" lines, known to be valid. Then the exchange is over and freed. */

@@ -24,7 +24,7 @@ static bool add_fields(lua_State *L, int index, struct buf *out) {
         name.ptr = lua_tolstring(L, -3, &name.len);
         value.ptr = lua_tolstring(L, -1, &value.len);
         if (exchange_field_reserved(name) || http_response_field(out, name, value) != 0)
-            luaL_error(L, "headers: '%s' is no field name and value that can be sent (the server itself writes framing, Connection and Date)", name.ptr);
+            luaL_error(L, "headers: '%s' is no field name and value that can be sent (the server itself writes framing, Connection, Date and X-Request-Id)", name.ptr);
         has_type = has_type || slice_equal_nocase(name, slice_of("Content-Type"));
         lua_pop(L, 2);
     }

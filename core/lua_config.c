@@ -177,8 +177,6 @@ void lua_config_read(lua_State *L, int index, struct config **out) {
     c->opening = boolean(L, index, "stream.opening");
     c->drain_ms = seconds(L, index, "drain");
     c->admin = boolean(L, index, "admin");
-    c->log_access = boolean(L, index, "log.access");
-    c->log_frames = boolean(L, index, "log.frames");
     c->gzip = boolean(L, index, "compression.gzip");
     c->gzip_level = (int)number(L, index, "compression.level");
     c->gzip_min_bytes = size(L, index, "compression.min_bytes");

@@ -165,16 +165,20 @@ static int server_stop_method(lua_State *L) {
     return 0;
 }
 
-/* wait(): waits a slice; the exit status once the server has ended, else nil. In slices, so that a signal's hook of the interpreter gets its turn. */
+/* wait(): waits a slice; the exit status once the server has ended, else nil and whether SIGHUP has come. In slices, so that a signal's hook of the interpreter gets its turn. */
 static int server_wait_method(lua_State *L) {
     struct server_box *box = check_box(L);
     int status = 0;
+    bool hangup = false;
     if (!box->server) {
         lua_pushinteger(L, 0);
         return 1;
     }
-    if (!server_wait(box->server, WAIT_SLICE_MS, &status))
-        return 0;
+    if (!server_wait(box->server, WAIT_SLICE_MS, &status, &hangup)) {
+        lua_pushnil(L);
+        lua_pushboolean(L, hangup);
+        return 2;
+    }
     stop_box(box);
     lua_pushinteger(L, status);
     return 1;
@@ -211,7 +215,33 @@ static struct snapshot *read_scripts(lua_State *L, int index) {
     return s;
 }
 
-/* Arguments: the flat settings, { signals, scripts = folder or table, log_level, log_format }. Leaves a box with all that a start takes on the stack. */
+/* Reads { level, format, access, frames } at `index`, all of them checked before. */
+static struct log_settings read_log(lua_State *L, int index) {
+    luaL_checktype(L, index, LUA_TTABLE);
+    lua_getfield(L, index, "level");
+    lua_getfield(L, index, "format");
+    lua_getfield(L, index, "access");
+    lua_getfield(L, index, "frames");
+    struct log_settings settings = {
+        .level = log_level_parse(luaL_checkstring(L, -4)),
+        .format = strcmp(luaL_checkstring(L, -3), "json") == 0 ? LOG_JSON : LOG_TEXT,
+        .access = lua_toboolean(L, -2),
+        .frames = lua_toboolean(L, -1),
+    };
+    lua_pop(L, 4);
+    luaL_argcheck(L, settings.level >= 0, index, "no such level");
+    return settings;
+}
+
+/* set_log(settings): see read_log */
+static int server_set_log_method(lua_State *L) {
+    struct server *s = check_server(L);
+    struct log_settings settings = read_log(L, 2);
+    server_set_log(s, &settings);
+    return 0;
+}
+
+/* Arguments: the flat settings, { signals, scripts = folder or table, log = see read_log }. Leaves a box with all that a start takes on the stack. */
 static struct server_box *prepare(lua_State *L, struct server_options *options) {
     luaL_checktype(L, 1, LUA_TTABLE);
     luaL_checktype(L, 2, LUA_TTABLE);
@@ -231,16 +261,14 @@ static struct server_box *prepare(lua_State *L, struct server_options *options) 
     if (!box->source.fixed && !box->source.folder)
         luaL_error(L, "not enough memory");
     lua_getfield(L, 2, "signals");
-    lua_getfield(L, 2, "log_level");
-    lua_getfield(L, 2, "log_format");
+    lua_getfield(L, 2, "log");
     *options = (struct server_options){
         .config = box->config,
         .source = box->source,
         .ops = &lua_policy_ops,
         .policy_context = &box->host,
-        .take_signals = lua_toboolean(L, -3),
-        .log_level = log_level_parse(luaL_optstring(L, -2, "info")),
-        .log_format = strcmp(luaL_optstring(L, -1, "text"), "json") == 0 ? LOG_JSON : LOG_TEXT,
+        .take_signals = lua_toboolean(L, -2),
+        .log = read_log(L, lua_gettop(L)),
     };
     lua_settop(L, 3);
     box->config = NULL; /* the server's from here on */
@@ -352,7 +380,7 @@ __attribute__((visibility("default"))) int luaopen_sluice_core(lua_State *L);
 
 int luaopen_sluice_core(lua_State *L) {
     static const luaL_Reg METHODS[] = {{"port", server_port},          {"publish", server_publish}, {"reload", server_reload_method},
-                                       {"stats", server_stats},        {"stop", server_stop_method}, {"wait", server_wait_method},
+                                       {"stats", server_stats},        {"stop", server_stop_method}, {"set_log", server_set_log_method}, {"wait", server_wait_method},
                                        {NULL, NULL}};
     static const luaL_Reg FUNCTIONS[] = {{"start", start},       {"check", check},           {"cores", cores},
                                          {"mkdir", make_folder}, {"list_dir", list_folder},  {"raise_files", raise_files},

@@ -220,7 +220,7 @@ static int request_respond_header(lua_State *L) {
     switch (exchange_add_field(x, name, value)) {
     case 0: return 0;
     case -EALREADY: return luaL_error(L, "respond_header: the head of the answer has gone out already");
-    case -EINVAL: return luaL_error(L, "respond_header: '%s' is no field name and value that can be sent (the server itself writes framing, Connection and Date)", name.ptr);
+    case -EINVAL: return luaL_error(L, "respond_header: '%s' is no field name and value that can be sent (the server itself writes framing, Connection, Date and X-Request-Id)", name.ptr);
     default: return luaL_error(L, "not enough memory");
     }
 }

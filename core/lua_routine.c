@@ -270,7 +270,7 @@ static void fail_exchange(struct routine *r) {
         lua_pop(L, 1);
         return;
     }
-    char what[64];
+    char what[EXCHANGE_ID_BYTES + 32];
     snprintf(what, sizeof what, "request %s failed", x->id);
     lua_errors_log(r->policy, r->co, what);
     end_exchange(x, STREAM_ERROR, 500, "internal error");

@@ -17,6 +17,7 @@
 #include "redis_log.h"
 #include "reload.h"
 #include "status.h"
+#include "tap.h"
 #include "stream_gzip.h"
 #include "watcher.h"
 
@@ -226,8 +227,9 @@ static void on_signal(uv_signal_t *handle, int signum) {
     struct server *s = handle->data;
     if (signum == SIGHUP) {
         pthread_mutex_lock(&s->lock);
-        s->reload_wanted = true;
+        s->reload_wanted = s->hangup = true;
         s->told_reloading = s->state == SERVER_RUNNING;
+        pthread_cond_broadcast(&s->changed);
         pthread_mutex_unlock(&s->lock);
         log_write(&s->log, LOG_INFO, "server", "SIGHUP: reading the scripts anew");
         if (s->told_reloading)
@@ -385,8 +387,7 @@ static struct server *make(struct server_options *options, char error[SERVER_ERR
     s->started_ns = uv_hrtime();
     s->started_s = (double)wall_ms() / 1000;
     log_init(&s->log);
-    atomic_store(&s->log.level, options->log_level);
-    atomic_store(&s->log.format, options->log_format);
+    log_set(&s->log, &options->log);
     pthread_mutex_init(&s->lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -569,7 +570,28 @@ bool server_reload(struct server *s, struct policy_error *error) {
     return ok;
 }
 
-bool server_wait(struct server *s, unsigned timeout_ms, int *status) {
+static void run_watch(struct task *task, void *worker) {
+    tap_watch(worker);
+    free(task);
+}
+
+static void cancel_watch(struct task *task) {
+    free(task);
+}
+
+void server_set_log(struct server *s, const struct log_settings *settings) {
+    log_set(&s->log, settings);
+    for (unsigned i = 0; i < s->started; i++) {
+        struct task *task = malloc(sizeof *task);
+        if (!task)
+            return;
+        *task = (struct task){run_watch, cancel_watch};
+        if (hub_post(s->hub, i, task) != 0)
+            free(task);
+    }
+}
+
+bool server_wait(struct server *s, unsigned timeout_ms, int *status, bool *hangup) {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += timeout_ms / 1000;
@@ -579,10 +601,12 @@ bool server_wait(struct server *s, unsigned timeout_ms, int *status) {
         until.tv_nsec -= 1000000000;
     }
     pthread_mutex_lock(&s->lock);
-    while (s->state != SERVER_ENDED && pthread_cond_timedwait(&s->changed, &s->lock, &until) == 0)
+    while (s->state != SERVER_ENDED && !s->hangup && pthread_cond_timedwait(&s->changed, &s->lock, &until) == 0)
         continue;
     bool ended = s->state == SERVER_ENDED;
     *status = s->status;
+    *hangup = s->hangup;
+    s->hangup = false;
     pthread_mutex_unlock(&s->lock);
     return ended;
 }

@@ -92,6 +92,7 @@ struct server {
     int status; /* exit status */
     unsigned live; /* workers that have not ended */
     bool stop_now, stop_wanted, reload_wanted;
+    bool hangup; /* SIGHUP has come: the host may read its settings anew */
     uint64_t stop_drain_ms;
     uint64_t reload_asked, reload_done;
     uint64_t generation;
@@ -110,7 +111,7 @@ struct server_options {
     void *policy_context;
     struct snapshot_source source; /* taken over */
     bool take_signals;             /* SIGTERM, SIGINT, SIGHUP */
-    int log_level, log_format;
+    struct log_settings log;
 };
 
 /* Loads the policy, binds and starts. Returns a running server, or NULL with one clear line in `error`. */
@@ -122,11 +123,14 @@ bool server_check(struct server_options *options, char error[SERVER_ERROR_BYTES]
 /* Reads the scripts anew. Waits until they are in force or refused. Returns true, or false with `error` filled. */
 bool server_reload(struct server *s, struct policy_error *error);
 
+/* Puts settings of the log in force. */
+void server_set_log(struct server *s, const struct log_settings *settings);
+
 /* Begins to leave: listeners close, streams are ended over `drain_ms`. Returns at once; server_wait tells the end. */
 void server_stop(struct server *s, uint64_t drain_ms);
 
-/* Waits until the server has ended, at most `timeout_ms`. Returns true and the exit status once it has. */
-bool server_wait(struct server *s, unsigned timeout_ms, int *status);
+/* Waits until the server has ended, at most `timeout_ms`. Returns true and the exit status once it has. `*hangup` says whether SIGHUP has come since the last call, which ends the wait. */
+bool server_wait(struct server *s, unsigned timeout_ms, int *status, bool *hangup);
 
 /* Ends the server where it still runs, at once, and frees it. */
 void server_free(struct server *s);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "access.h"
 #include "conn.h"
 #include "exchange.h"
 #include "json.h"
@@ -102,6 +103,7 @@ void stream_free(struct stream *s) {
         w->ops->closed(w->policy, s, stream_end_name(s->end));
     }
     w->ops->forget(w->policy, s);
+    access_ended(s);
     unlink_all(s);
     list_unlink(&s->ended);
     w->streams--;
@@ -291,6 +293,7 @@ int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, s
         stream_gzip_send(s, slice_make(out->data, body), slice_make(out->data + body, out->len - body));
     else
         conn_send(c, buf_slice(out), slice_make(NULL, 0));
+    access_opened(s, x);
     if (!s->conn)
         return 0;
     conn_begin_stream(c);

@@ -7,6 +7,7 @@
 #include "channel.h"
 #include "hub.h"
 
+struct access_note;
 struct conn;
 struct exchange;
 struct ratelimit_hold;
@@ -62,6 +63,7 @@ struct stream {
     uint32_t generation;         /* of the policy that opened it */
     uint32_t epoch;              /* of the log that its position belongs to */
     char *user;                   /* or NULL */
+    struct access_note *access; /* of access.c, where the access log is on; or NULL */
     struct ratelimit_hold *holds; /* what limits count as open until it ends */
     struct exchange *exchange;    /* while a handler runs */
     void *policy_data;            /* the policy's */

@@ -68,6 +68,7 @@ int stream_text_head(const struct stream *s, const struct exchange *x, struct bu
         rc = rc ? rc : http_response_field_text(out, "Content-Encoding", "gzip");
     if (s->chunked)
         rc = rc ? rc : http_response_field_text(out, "Transfer-Encoding", "chunked");
+    rc = rc ? rc : http_response_field_text(out, "X-Request-Id", x->id);
     rc = rc ? rc : buf_append_slice(out, buf_slice(&x->fields));
     return rc ? rc : http_response_end(out);
 }

@@ -42,13 +42,13 @@ static void release(struct tap *tap) {
 
 /* --- on each worker ------------------------------------------------------------------------------ */
 
-static void watch(struct worker *w) {
-    w->watched = w->config->log_frames || !list_empty(&w->taps);
+void tap_watch(struct worker *w) {
+    w->watched = atomic_load_explicit(&w->log->frames, memory_order_relaxed) || !list_empty(&w->taps);
 }
 
 static void unlink_tap(struct worker *w, struct tap_link *link) {
     list_unlink(&link->node);
-    watch(w);
+    tap_watch(w);
     release(link->tap);
 }
 
@@ -56,7 +56,7 @@ static void run_open(struct task *task, void *worker) {
     struct tap_link *link = list_entry(task, struct tap_link, open);
     struct worker *w = worker;
     list_append(&w->taps, &link->node);
-    watch(w);
+    tap_watch(w);
 }
 
 static void cancel_open(struct task *task) {

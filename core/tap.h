@@ -45,6 +45,9 @@ uint64_t tap_take(struct tap *tap, struct buf *out);
 /* Shows a frame to the worker's taps. */
 void tap_show(struct worker *w, uint64_t stream, const struct address *address, struct slice channel, struct slice frame);
 
+/* Frames are to be shown where there is a tap, or log.frames is on: looks at both anew. */
+void tap_watch(struct worker *w);
+
 /* The worker ends: lets go of its taps. */
 void tap_leave(struct worker *w);
 

@@ -377,7 +377,7 @@ static int prepare(struct worker *w) {
     list_init(&w->ready);
     list_init(&w->pool);
     list_init(&w->taps);
-    w->watched = w->config->log_frames;
+    tap_watch(w);
     wheel_timer_init(&w->listener_pause, NULL);
     wheel_timer_init(&w->drain_timer, drain_over);
     struct hash_seed seed;

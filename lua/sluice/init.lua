@@ -10,6 +10,11 @@ local version = require "sluice.version"
 
 local sluice = { version = version, json = core.json }
 
+-- The settings of the log among those of a configuration.
+local function log_settings(resolved)
+  return { level = resolved["log.level"], format = resolved["log.format"], access = resolved["log.access"], frames = resolved["log.frames"] }
+end
+
 local server = {}
 server.__index = server
 server.__name = "sluice.server"
@@ -52,13 +57,29 @@ function server:stop(options)
   return self:wait()
 end
 
--- Waits until the server has ended. Returns its exit status: 0, or 128 + signal after a second signal.
-function server:wait()
-  local status
-  repeat
-    status = self.core:wait()
-  until status
-  return status
+-- Waits until the server has ended. Returns its exit status: 0, or 128 + signal after a second signal. `options.on_hangup(server)` is called after
+-- SIGHUP, which the server takes with { signals = true }.
+function server:wait(options)
+  local on_hangup = options and options.on_hangup
+  while true do
+    local status, hangup = self.core:wait()
+    if status then return status end
+    if hangup and on_hangup then on_hangup(self) end
+  end
+end
+
+-- Changes settings of the log while the server runs: any of { level, format, access, frames }, as in the configuration. Returns true, or nil and what is
+-- wrong with them.
+function server:set_log(settings)
+  if type(settings) ~= "table" then error("set_log: the settings are a table, not a " .. type(settings), 2) end
+  local wanted = {}
+  for name, value in pairs(self.log) do wanted["log." .. name] = value end
+  for name, value in pairs(settings) do wanted["log." .. tostring(name)] = value end
+  local resolved, message = config.from_table(wanted, core.cores)
+  if not resolved then return nil, message end
+  self.log = log_settings(resolved)
+  self.core:set_log(self.log)
+  return true
 end
 
 server.__close = function(self) self:stop({ drain = 0 }) end
@@ -91,8 +112,7 @@ local function prepare(settings, options)
   return flat, {
     scripts = scripts,
     signals = options and options.signals or false,
-    log_level = resolved["log.level"],
-    log_format = resolved["log.format"],
+    log = log_settings(resolved),
   }
 end
 
@@ -103,7 +123,7 @@ function sluice.start(settings, options)
   if not flat then return nil, rest end
   local ok, handle, message = pcall(core.start, flat, rest) -- it raises where memory is short
   if not ok or not handle then return nil, message or handle end
-  return setmetatable({ core = handle }, server)
+  return setmetatable({ core = handle, log = rest.log }, server)
 end
 
 -- Loads settings and scripts as start would, without listening. Returns true, or nil and one line that says what is wrong.

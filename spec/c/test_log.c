@@ -175,4 +175,70 @@ TEST(a_record_that_just_fits_is_whole) {
     CHECK(strstr(line, "...") == NULL);
 }
 
+static void write_fields(struct log *log, struct slice value) {
+    struct log_field fields[] = {{"plain", slice_of("a/b?c"), false}, {"count", slice_of("12.5"), true}, {"value", value, false}};
+    log_record(log, LOG_INFO, "area", "what was", fields, 3);
+}
+
+TEST(fields_stand_behind_the_message_quoted_where_they_must) {
+    struct log log = make(LOG_TEXT);
+    static const struct {
+        const char *value, *text;
+    } CASES[] = {
+        {"simple", " value=simple\n"},       {"", " value=\"\"\n"},
+        {"two words", " value=\"two words\"\n"}, {"a=b", " value=\"a=b\"\n"},
+        {"say \"hi\"\\", " value=\"say \\\"hi\\\"\\\\\"\n"}, {"line\r\nnext", " value=\"line\\r\\nnext\"\n"},
+        {"\033[31m", " value=\"\\u001b[31m\"\n"}, {"\xff", " value=\"\\ufffd\"\n"},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        CHECK_NOTE("%s", CASES[i].value);
+        write_fields(&log, slice_of(CASES[i].value));
+        const char *at = strstr(line, "info area: what was plain=a/b?c count=12.5");
+        REQUIRE(at != NULL);
+        CHECK_EQ_STR(at + strlen("info area: what was plain=a/b?c count=12.5"), CASES[i].text);
+        CHECK_EQ_INT(strcspn(line, "\n"), line_len - 1);
+    }
+}
+
+TEST(fields_are_members_in_json_and_numbers_numbers) {
+    struct log log = make(LOG_JSON);
+    write_fields(&log, slice_of("a \"b\"\n"));
+    CHECK(strstr(line, ",\"message\":\"what was\",\"plain\":\"a/b?c\",\"count\":12.5,\"value\":\"a \\\"b\\\"\\n\"}\n") != NULL);
+}
+
+/* Whatever the values are: one line, and JSON. */
+TEST(records_with_long_or_wild_fields_are_one_whole_line) {
+    static char bytes[3 * LOG_FIELD_BYTES];
+    struct check_random random = {7};
+    for (int format = LOG_TEXT; format <= LOG_JSON; format++) {
+        struct log log = make((enum log_format)format);
+        for (int round = 0; round < 400; round++) {
+            struct log_field fields[8];
+            for (size_t i = 0; i < sizeof bytes; i++)
+                bytes[i] = round % 2 ? (char)check_random_next(&random) : "\x01\"\\ \n="[check_random_next(&random) % 6];
+            for (size_t i = 0; i < 8; i++)
+                fields[i] = (struct log_field){"field", slice_make(bytes, check_random_next(&random) % sizeof bytes), false};
+            log_record(&log, LOG_INFO, "area", "m", fields, 8);
+            CHECK(line_len > 0 && line_len < LOG_LINE_BYTES);
+            CHECK_EQ_INT(strcspn(line, "\n"), line_len - 1);
+            if (format == LOG_JSON) {
+                struct json_reader r;
+                struct json_value value;
+                json_open(&r, slice_make(line, line_len));
+                CHECK_EQ_INT(json_read(&r, &value), 0);
+                CHECK_EQ_INT(json_close(&r), 0);
+            }
+        }
+    }
+}
+
+TEST(settings_change_while_it_is_in_use) {
+    struct log log = make(LOG_TEXT);
+    log_set(&log, &(struct log_settings){LOG_ERROR, LOG_JSON, true, true});
+    CHECK(!log_enabled(&log, LOG_WARN));
+    log_write(&log, LOG_ERROR, "a", "x");
+    CHECK_EQ_INT(line[0], '{');
+    CHECK(atomic_load(&log.access) && atomic_load(&log.frames));
+}
+
 CHECK_MAIN()

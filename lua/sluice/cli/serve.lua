@@ -5,6 +5,18 @@ local address = require("sluice.config.address")
 local config = require("sluice.config")
 local options = require("sluice.cli.options")
 
+-- SIGHUP has the configuration read anew for the settings of the log; all others are for a start.
+local function read_log_settings(context, given, server)
+  local cfg, message = options.resolve(context, given)
+  if cfg then
+    local _
+    _, message = server:set_log({
+      level = cfg["log.level"], format = cfg["log.format"], access = cfg["log.access"], frames = cfg["log.frames"],
+    })
+  end
+  if message then context.warn("sluice: the settings of the log stay as they are: " .. message) end
+end
+
 return {
   name = "serve",
   summary = "Runs a server; prints its address once it is ready.",
@@ -22,6 +34,6 @@ return {
     if not server then return context.fail(message) end
     local host = config.listen_address(cfg)
     context.print("sluice: listening on http://" .. address.join(host, server:port()))
-    return server:wait()
+    return server:wait({ on_hangup = function() read_log_settings(context, given, server) end })
   end,
 }

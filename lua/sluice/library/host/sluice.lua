@@ -62,8 +62,16 @@ function server:stats() end
 ---@return integer status
 function server:stop(options) end
 
----Waits until the server has stopped; the exit status: 0, or 128 + signal after a second signal.
+---Waits until the server has stopped; the exit status: 0, or 128 + signal after a second signal. `on_hangup` is called after each SIGHUP, which the server takes with
+---`{ signals = true }`.
+---@param options? { on_hangup: fun(server: sluice.server)? }
 ---@return integer status
-function server:wait() end
+function server:wait(options) end
+
+---Changes settings of the [log](observability.md#logs) while the server runs; what is left out stays. Nil and a message where they are wrong, with nothing changed.
+---@param settings { level: string?, format: string?, access: boolean?, frames: boolean? } as `log.*` in the configuration
+---@return boolean? done
+---@return string? message
+function server:set_log(settings) end
 
 return sluice

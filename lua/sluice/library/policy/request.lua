@@ -8,7 +8,7 @@
 ---@field path string without the query; what needs no percent-encoding is decoded
 ---@field body string empty where there is none
 ---@field ip string the client's address; [behind a proxy](ratelimit.md#behind-a-proxy) that is in `trust_proxy` the one in `X-Forwarded-For`
----@field id string names this request in the log and in 500 answers
+---@field id string names this request in the log, in `X-Request-Id` of its answer and in 500 answers: the client's own `X-Request-Id` [where that is one](observability.md#request-ids)
 ---@field user? string may be set, at most 256 bytes without NUL; becomes `stream.user`
 ---@field claims? table what the token said; may be set; gone with the request
 ---@field expires? number seconds since 1970; may be set: the stream that this request becomes ends then (plus `jwt.leeway`) with `sluice.expired`
