@@ -256,7 +256,7 @@ a wrong flag. Flags may stand before or after arguments; `--help` explains each 
 
 `lua/sluice/library` holds annotations for the [Lua language server](https://luals.github.io). `sluice init DIR` writes a `DIR/.luarc.json` that points
 there, for policy scripts: `sluice`, hooks, `request`, `stream` and `route` are completed and checked. Put `---@type sluice.script` above the `return` of
-a script: the parameters of its hooks then have their types.
+a script: the parameters of its hooks then have their types. `---@type sluice.settings` does the same for a configuration file.
 A host program takes `library/host` in the place of `library/policy`:
 
 ```json

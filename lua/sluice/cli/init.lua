@@ -72,7 +72,8 @@ local function editor_settings()
   "runtime.path": ["?.lua", "?/init.lua", "scripts/?.lua", "scripts/?/init.lua"],
   "runtime.builtin": { "debug": "disable", "package": "disable" },
   "workspace.library": ["%s/policy", "%s/common"],
-  "workspace.checkThirdParty": false
+  "workspace.checkThirdParty": false,
+  "diagnostics.globals": ["describe", "it", "setup", "teardown", "before_each", "after_each"]
 }
 ]]):format(library, library)
 end

@@ -172,6 +172,7 @@ function document.sample(active)
   local out = {
     "-- Configuration of Sluice: run `sluice serve --config` with this file.\n",
     "-- What is commented out shows its default. Relative paths are relative to this file.\n",
+    "---@type sluice.settings\n",
     "return {\n",
   }
   each_section(function(section, rows)
