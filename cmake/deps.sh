@@ -12,7 +12,7 @@ run_packages="libuv1 zlib1g libjwt0 libhiredis0.14 libssl3 lua-cjson"
 build_programs="cc:gcc cmake:cmake ninja:ninja-build pkg-config:pkg-config lua5.4:lua5.4"
 build_packages="libc6-dev liblua5.4-dev libuv1-dev zlib1g-dev libjwt-dev libhiredis-dev libssl-dev node-llhttp lua-cjson"
 test_programs="gcc:gcc clang:clang nm:binutils setpriv:util-linux timeout:coreutils curl:curl ps:procps node:nodejs
-    script:bsdutils gzip:gzip
+    script:bsdutils gzip:gzip python3:python3
     npm:npm redis-server:redis-server chromium:chromium chromedriver:chromium-driver luarocks:luarocks openssl:openssl nginx:nginx lua5.1:lua5.1
     haproxy:haproxy caddy:caddy promtool:prometheus mandoc:mandoc man:man-db bash:bash zsh:zsh fish:fish systemd-analyze:systemd"
 test_packages="lua-busted lua-socket lua-sec lua-check lua-filesystem lua-yaml python3-prometheus-client libclang-rt-14-dev ca-certificates"
