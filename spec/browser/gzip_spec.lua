@@ -8,7 +8,7 @@ describe("Chromium's EventSource", function()
   after_each(helper.cleanup)
 
   it("reads a stream in gzip", function()
-    local server = helper.serve{ config = { drain = 0.1, stream = { heartbeat = 0.2, retry = 50 } } }
+    local server = helper.serve{ config = { drain = 0.1, stream = { heartbeat = 0.2 } } }
     local browser = webdriver.start()
     browser:open(("http://127.0.0.1:%d/health"):format(server.port))
     browser:run([[

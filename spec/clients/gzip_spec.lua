@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- Decoders that others have written read Sluice's streams in gzip: curl, Node's fetch, Python's gzip, directly and through nginx. All but Python's, which reads to the end, have each event
--- as soon as it is there.
+-- Decoders that others have written read Sluice's streams in gzip: curl, Node's fetch, Python's gzip, directly and through nginx. All but Python's,
+-- which reads to the end, have each event as soon as it is there.
 local front = require("spec.support.front")
 local helper = require("spec.helper")
 local json, process = helper.json, helper.process

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- Random interleavings of channels, joins, leavings, replays, gaps, filters, heartbeats and slow clients, on two workers: every stream in gzip decodes to exactly what its twin gets as it
--- is, up to a good trailer. GZIP_SEED repeats a run that failed.
+-- Random interleavings of channels, joins, leavings, replays, gaps, filters, heartbeats and slow clients, on two workers: every stream in gzip
+-- decodes to exactly what its twin gets as it is, up to a good trailer. GZIP_SEED repeats a run that failed.
 local helper = require("spec.helper")
 local json, http, socket = helper.json, helper.http, require("socket")
 
