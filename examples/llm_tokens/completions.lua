@@ -29,6 +29,7 @@ local function produce(id, prompt)
   sluice.publish(channel, { event = "done", data = { tokens = count } })
 end
 
+---@type sluice.script
 return {
   name = "completions",
 

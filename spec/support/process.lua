@@ -203,8 +203,10 @@ function process.cleanup()
     end
   end
   started = {}
-  for _, path in ipairs(directories) do
-    os.execute("rm -rf " .. quote(path))
+  for from = 1, #directories, 100 do -- not one command for each
+    local list = {}
+    for index = from, math.min(from + 99, #directories) do list[#list + 1] = quote(directories[index]) end
+    os.execute("rm -rf " .. table.concat(list, " "))
   end
   directories = {}
   return complaints

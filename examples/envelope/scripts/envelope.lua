@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- Puts what is published to `reports` into an envelope: once per message, whoever many listen and come back for it.
+---@type sluice.script
 return {
   name = "envelope",
   priority = 100,

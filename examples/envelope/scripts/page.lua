@@ -9,6 +9,7 @@ local HEADERS = {
   ["Content-Security-Policy"] = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'",
 }
 
+---@type sluice.script
 return {
   name = "page",
   routes = function(route)

@@ -30,6 +30,7 @@ local function say(request)
   return 200, { id = id }
 end
 
+---@type sluice.script
 return {
   name = "chat",
 

@@ -7,6 +7,7 @@ sluice.every(1, function()
   sluice.publish("secure", { event = "audience", data = { public = sluice.channel("public").subscribers, secure = sluice.channel("secure").subscribers } })
 end)
 
+---@type sluice.script
 return {
   name = "streams",
 

@@ -3,6 +3,7 @@
 -- client is slow, and it is ended when the client leaves.
 local sluice = require "sluice"
 
+---@type sluice.script
 return {
   name = "clock",
 

@@ -3,6 +3,7 @@
 -- connects again, so the last event tells the page to close it.
 local sluice = require "sluice"
 
+---@type sluice.script
 return {
   name = "countdown",
 

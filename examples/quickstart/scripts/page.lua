@@ -11,6 +11,7 @@ local PAGE_HEADERS = {
     .. "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 }
 
+---@type sluice.script
 return {
   name = "page",
 

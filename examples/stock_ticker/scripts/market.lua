@@ -16,4 +16,5 @@ sluice.every(0.25, function()
   end
 end)
 
+---@type sluice.script
 return { name = "market" }

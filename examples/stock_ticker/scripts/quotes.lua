@@ -11,6 +11,7 @@ local function user_of(key)
   end
 end
 
+---@type sluice.script
 return {
   name = "quotes",
 
