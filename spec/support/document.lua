@@ -19,6 +19,7 @@ local helper = require("spec.helper")
 local json = require("cjson")
 local process = helper.process
 local sluice = require("sluice")
+local socket = require("socket")
 
 local document = {}
 
@@ -102,7 +103,11 @@ end
 
 function document.session()
   local dir = process.temp_dir()
-  local self = setmetatable({ dir = dir, port = helper.tcp.free_port(), printed = {}, servers = {} }, Session)
+  local self = setmetatable({ dir = dir, printed = {}, servers = {} }, Session)
+  -- Bound until a server takes it, so that nobody else does meanwhile.
+  self.reservation = assert(socket.tcp4())
+  assert(self.reservation:bind("127.0.0.1", 0))
+  self.port = math.tointeger(tonumber((select(2, self.reservation:getsockname()))))
   local made = process.run({ "bash", "-ec", [[
     mkdir -p "$1/programs" "$1/clone/build"
     ln -s "$2/bin/sluice" "$1/programs/sluice"
@@ -146,6 +151,7 @@ local function start_server(self, command)
   elseif not command:find("--listen", 1, true) then
     command = command .. " --listen 127.0.0.1:" .. self.port
   end
+  self.reservation:close()
   local script = '[ ! -e "$SESSION/env" ] || . "$SESSION/env"; cd "$(cat "$SESSION/cwd")"; exec env ' .. command
   local child = process.spawn({ "bash", "-c", script }, { env = environment(self), stubborn = true }) -- its streams are still followed
   self.servers[#self.servers + 1] = child
