@@ -9,7 +9,7 @@ local cli = {}
 local OK, FAILED, WRONG_USE = 0, 1, 2
 
 -- A command is a module sluice.cli.<name>; see sluice.cli.args for what it returns.
-local COMMANDS = { "serve", "check", "init", "listen", "publish", "token" }
+local COMMANDS = { "serve", "check", "init", "listen", "tap", "publish", "token" }
 cli.COMMANDS = COMMANDS
 
 local function load_command(name)

@@ -14,6 +14,7 @@ _sluice() {
     'check:Loads configuration and scripts as serve would, and says what is wrong.'
     'init:Writes DIR/sluice.conf.lua and DIR/scripts/*.lua to start from, and DIR/.luarc.json for editors; never overwrites.'
     'listen:Follows the event stream at URL and prints its events; connects again as EventSource does.'
+    'tap:Prints the frames that the server at URL sends, as it sends them, without touching its streams.'
     'publish:Publishes DATA, or standard input, to a channel of the server at URL.'
     'token:Makes a signed token for trying things out.'
   )
@@ -52,6 +53,18 @@ _sluice() {
             '*--header=[Sends a header field.]:NAME\:VALUE: ' \
             '--ca=[Trusts the certificates in FILE (PEM) for https\://, instead of the system'\''s.]:FILE:_files' \
             '--last-event-id=[Goes on after the message with this id.]:ID: ' \
+            '--help[Shows help.]' \
+            '1:URL: '
+          ;;
+        tap)
+          _arguments '--stream=[Only those of one stream.]:ID: ' \
+            '--address=[Only those of one client'\''s address.]:ADDRESS: ' \
+            '--channel=[Only messages of one channel.]:CHANNEL: ' \
+            '--token=[Sends a token, as Authorization\: Bearer; its claim sluice.admin must be true.]:TOKEN: ' \
+            '--ca=[Trusts the certificates in FILE (PEM) for https\://, instead of the system'\''s.]:FILE:_files' \
+            '--json[Prints one object {"stream","channel","at","worker","frame"} a line and nothing else.]' \
+            '--count=[Ends after so many frames.]:N: ' \
+            '--for=[Ends after so many seconds.]:SECONDS: ' \
             '--help[Shows help.]' \
             '1:URL: '
           ;;

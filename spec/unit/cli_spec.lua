@@ -74,7 +74,7 @@ describe("sluice: wrong use", function()
     { { "listen", "http://a", "--header", "X-A" }, 'flag --header: expected NAME:VALUE, got "X-A"' },
     { { "listen", "http://a", "--header", "X A: 1" }, "flag --header: expected NAME:VALUE" },
     { { "listen", "http://a", "--last-event-id", "a\nb" }, "flag --last-event-id: an id has no control characters" },
-    { { "tap", "http://a" }, "unknown command" },
+    { { "tap", "http://a" }, "tap needs at least one of --stream, --address and --channel" },
     { { "help", "nonsense" }, "unknown command" },
     { { "serve", "--confg", "x" }, "unknown flag --confg; did you mean --config?" },
     { { "serve", "--confg=x" }, "unknown flag --confg; did you mean --config?" },
@@ -120,7 +120,7 @@ describe("sluice: help and version", function()
     end)
   end
 
-  for _, name in ipairs({ "serve", "check", "init", "listen", "publish", "token" }) do
+  for _, name in ipairs({ "serve", "check", "init", "listen", "tap", "publish", "token" }) do
     it(("sluice %s --help says how it is used, whatever else is given"):format(name), function()
       for _, words in ipairs({
         { name, "--help" }, { "--help", name }, { name, "-h" }, { "help", name }, { name, "--help", "a", "b", "c", "d" },

@@ -1,23 +1,13 @@
 -- SPDX-License-Identifier: MIT
 -- sluice listen: follows an event stream and prints its events.
 
+local follow = require("sluice.cli.follow")
 local live = require("sluice.cli.live")
 
+local clock, visible = follow.clock, follow.visible
+
 local STDOUT, STDERR = 1, 2
-local MAX_WAIT_S = 5 -- who watches does not want to wait half a minute for a server that is back
 local NO_MORE = 204
-
-local function check_count(text)
-  local count = math.tointeger(tonumber(text))
-  if count and count > 0 then return true end
-  return nil, ('expected a number of events, at least 1, got "%s"'):format(text)
-end
-
-local function check_seconds(text)
-  local seconds = tonumber(text)
-  if seconds and seconds > 0 and seconds <= 1e9 then return true end
-  return nil, ('expected a number of seconds, got "%s"'):format(text)
-end
 
 local function check_header(text)
   if text:find("^[^:%s]+:") then return true end
@@ -36,18 +26,6 @@ local function headers(given)
     if flag[1] == "header" then list[#list + 1] = { flag[2]:match("^([^:]+):%s*(.-)%s*$") } end
   end
   return list
-end
-
-local function clock(at, format)
-  return os.date(format, math.floor(at)) .. (".%03d"):format(math.floor(at % 1 * 1000))
-end
-
-local ESCAPES = { ["\n"] = "\\n", ["\t"] = "\\t", ["\\"] = "\\\\" }
-
--- On one line and without anything that a terminal would obey: control characters, those of Unicode's second block too, show as escapes.
-local function visible(text)
-  text = text:gsub("[%c\\]", function(c) return ESCAPES[c] or ("\\x%02x"):format(c:byte()) end)
-  return (text:gsub("\xc2([\x80-\x9f])", function(c) return ("\\u%04x"):format(c:byte()) end))
 end
 
 local function plain_line(event)
@@ -86,8 +64,8 @@ return {
   arguments = { { name = "URL" } },
   flags = {
     { name = "json", description = 'Prints one object {"id","event","data","at"} a line and nothing else.' },
-    { name = "count", value = "N", check = check_count, description = "Ends after so many events." },
-    { name = "for", value = "SECONDS", check = check_seconds, description = "Ends after so many seconds." },
+    { name = "count", value = "N", check = follow.check_count, description = "Ends after so many events." },
+    { name = "for", value = "SECONDS", check = follow.check_seconds, description = "Ends after so many seconds." },
     { name = "token", value = "TOKEN", description = "Sends a token, as Authorization: Bearer." },
     { name = "header", value = "NAME:VALUE", many = true, check = check_header, description = "Sends a header field." },
     { name = "ca", value = "FILE", description = "Trusts the certificates in FILE (PEM) for https://, instead of the system's." },
@@ -121,7 +99,7 @@ return {
 
     local message
     client, message = eventsource.open(arguments.URL, {
-      headers = headers(given), token = given.token, ca = given.ca, last_event_id = given["last-event-id"], max_wait = MAX_WAIT_S,
+      headers = headers(given), token = given.token, ca = given.ca, last_event_id = given["last-event-id"], max_wait = follow.MAX_WAIT_S,
       on_open = function() say("connected to " .. arguments.URL) end,
       on_event = function(event) print_line(given.json and json_line(core.json, event) or plain_line(event)) end,
       on_error = function(what, wait)
