@@ -110,13 +110,16 @@ static bool check_options(lua_State *L, const char *function, bool signing, stru
 
 /* --- verifying ------------------------------------------------------------------------------------ */
 
+/* With options of the call; what the token says is put into `claims`, whose JSON is Lua's. */
 static enum token_verdict verify_with(lua_State *L, const struct options *o, struct slice token, double now,
                                       struct token_claims *claims, char reason[TOKEN_REASON_BYTES]) {
+    struct buf *json = lua_scratch_push(L);
     struct token_keys *keys = token_keys_new(o->key, o->algorithms, o->count, &o->rules, reason);
     if (!keys)
         luaL_error(L, "sluice.jwt.verify: %s", reason);
     enum token_verdict verdict = token_verify(keys, token, now, claims, reason);
     token_keys_free(keys);
+    *json = claims->json;
     return verdict;
 }
 
@@ -125,16 +128,15 @@ static int verify(lua_State *L) {
     struct policy *p = policy_of(L);
     struct slice token;
     struct options options;
-    struct token_claims claims;
+    struct token_claims own;
+    const struct token_claims *claims = &own;
     char reason[TOKEN_REASON_BYTES];
     luaL_checktype(L, 1, LUA_TSTRING);
     token.ptr = lua_tolstring(L, 1, &token.len);
-    bool own = check_options(L, "sluice.jwt.verify", false, &options);
-    struct buf *json = lua_scratch_push(L);
     double now = (double)wall_ms() / 1000;
-    enum token_verdict verdict =
-        own ? verify_with(L, &options, token, now, &claims, reason)
-            : token_cache_verify(p->tokens, THE_KEYS, p->worker->server->keys, token, now, &claims, reason);
+    enum token_verdict verdict = check_options(L, "sluice.jwt.verify", false, &options)
+                                     ? verify_with(L, &options, token, now, &own, reason)
+                                     : token_cache_verify(p->tokens, THE_KEYS, p->worker->server->keys, token, now, &claims, reason);
     if (verdict == TOKEN_NO_MEMORY)
         return luaL_error(L, "not enough memory");
     if (verdict) {
@@ -143,10 +145,7 @@ static int verify(lua_State *L) {
         lua_pushstring(L, KINDS[verdict]);
         return 3;
     }
-    *json = claims.json; /* Lua's from here on */
-    int count = lua_json_push(L, buf_slice(json));
-    buf_deinit(json); /* not to wait for the collector */
-    return count;
+    return lua_json_push(L, buf_slice(&claims->json));
 }
 
 /* --- signing -------------------------------------------------------------------------------------- */

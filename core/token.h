@@ -64,9 +64,9 @@ struct token_cache *token_cache_new(size_t entries);
 void token_cache_free(struct token_cache *cache);
 
 /* token_verify through the cache, which holds results of one keyset: with other `keys` than last time it empties itself (compared by
- * `keys_id`, a number the caller changes with the keys). */
+ * `keys_id`, a number the caller changes with the keys). On TOKEN_OK `*claims` are the cache's, until its next call. */
 enum token_verdict token_cache_verify(struct token_cache *cache, uint64_t keys_id, const struct token_keys *keys,
-                                      struct slice token, double now, struct token_claims *claims,
+                                      struct slice token, double now, const struct token_claims **claims,
                                       char reason[TOKEN_REASON_BYTES]);
 
 #endif

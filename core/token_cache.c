@@ -21,6 +21,7 @@ struct token_cache {
     struct list recent;
     size_t max;
     uint64_t keys_id;
+    struct token_claims unkept; /* the last ones, where there was no room for them */
 };
 
 struct token_cache *token_cache_new(size_t entries) {
@@ -57,6 +58,7 @@ void token_cache_free(struct token_cache *cache) {
         return;
     empty(cache);
     table_deinit(&cache->table);
+    buf_deinit(&cache->unkept.json);
     free(cache);
 }
 
@@ -69,35 +71,26 @@ static struct cached *find(const struct token_cache *cache, struct slice token, 
     return NULL;
 }
 
-/* Copies what a token says. Returns 0, or -ENOMEM with nothing to free. */
-static int copy_claims(const struct token_claims *from, struct token_claims *to) {
-    *to = *from;
-    buf_init(&to->json);
-    return buf_append_slice(&to->json, buf_slice(&from->json));
-}
-
-/* Remembers a verified token; without memory it is just not remembered. */
-static void remember(struct token_cache *cache, struct slice token, uint64_t hash, const struct token_claims *claims) {
-    if (cache->max == 0)
-        return;
-    struct cached *entry = malloc(sizeof *entry + token.len);
-    if (!entry)
-        return;
-    if (copy_claims(claims, &entry->claims)) {
-        free(entry);
-        return;
+/* Takes over what a verified token says, and remembers it; without memory just until the next one. */
+static const struct token_claims *keep(struct token_cache *cache, struct slice token, uint64_t hash, struct token_claims claims) {
+    struct cached *entry = cache->max ? malloc(sizeof *entry + token.len) : NULL;
+    if (!entry) {
+        cache->unkept = claims;
+        return &cache->unkept;
     }
+    entry->claims = claims;
     entry->len = token.len;
     memcpy(entry->token, token.ptr, token.len);
     if (cache->table.count >= cache->max)
         drop_oldest(cache);
     table_link(&cache->table, &entry->node, hash);
     list_append(&cache->recent, &entry->recent);
+    return &entry->claims;
 }
 
 /* A token found in the cache; one whose time is over leaves it. */
 static enum token_verdict recall(struct token_cache *cache, struct cached *entry, const struct token_keys *keys,
-                                 double now, struct token_claims *claims, char reason[TOKEN_REASON_BYTES]) {
+                                 double now, const struct token_claims **claims, char reason[TOKEN_REASON_BYTES]) {
     enum token_verdict verdict = token_check_times(keys, &entry->claims, now, reason);
     if (verdict) {
         drop(cache, entry);
@@ -105,30 +98,29 @@ static enum token_verdict recall(struct token_cache *cache, struct cached *entry
     }
     list_unlink(&entry->recent);
     list_append(&cache->recent, &entry->recent);
-    if (copy_claims(&entry->claims, claims) == 0)
-        return TOKEN_OK;
-    *claims = (struct token_claims){0};
-    strcpy(reason, "out of memory");
-    return TOKEN_NO_MEMORY;
+    *claims = &entry->claims;
+    return TOKEN_OK;
 }
 
 enum token_verdict token_cache_verify(struct token_cache *cache, uint64_t keys_id, const struct token_keys *keys,
-                                      struct slice token, double now, struct token_claims *claims,
+                                      struct slice token, double now, const struct token_claims **claims,
                                       char reason[TOKEN_REASON_BYTES]) {
-    *claims = (struct token_claims){0};
+    struct token_claims fresh;
+    *claims = NULL;
     reason[0] = '\0';
+    buf_deinit(&cache->unkept.json);
     if (cache->keys_id != keys_id) {
         empty(cache);
         cache->keys_id = keys_id;
     }
-    if (token.len > TOKEN_MAX_BYTES) /* not worth hashing */
-        return token_verify(keys, token, now, claims, reason);
+    if (token.len > TOKEN_MAX_BYTES) /* not worth hashing: never good */
+        return token_verify(keys, token, now, &fresh, reason);
     uint64_t hash = hash_keyed(&cache->seed, token);
     struct cached *entry = find(cache, token, hash);
     if (entry)
         return recall(cache, entry, keys, now, claims, reason);
-    enum token_verdict verdict = token_verify(keys, token, now, claims, reason);
+    enum token_verdict verdict = token_verify(keys, token, now, &fresh, reason);
     if (!verdict)
-        remember(cache, token, hash, claims);
+        *claims = keep(cache, token, hash, fresh);
     return verdict;
 }
