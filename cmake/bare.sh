@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # Does what README.md begins with in a bare Debian 12: makes its smallest root with debootstrap, puts a copy of this tree into it, and runs `make serve` and
 # `make test` there. Packages come from where this machine's own apt gets them. Needs root and some 6 GB; the root goes again in the end.
-# usage: cmake/bare.sh [--keep] [COMMAND]...      default: serve test; anything else is run by the shell in the copy
+# usage: cmake/bare.sh [--keep] [COMMAND]...      default: serve test
+# COMMAND is serve, test, service (boots systemd there and tries the unit; needs Debian's package systemd-container), or what the shell in the copy is to run.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -85,6 +86,21 @@ enter() {
         exec env -i "$@" chroot "$root" sh -euc "cd /src; $script"' sh "$root" "$1" "${environment[@]}"
 }
 
+# Boots the root with systemd, runs a script as a service there, and shows what it prints; its exit status is that of this.
+boot() {
+    command -v systemd-nspawn >/dev/null || {
+        say "systemd-nspawn is missing: install Debian's package systemd-container"
+        return 1
+    }
+    printf '#!/bin/sh\n(set -eux; %s) >/check.log 2>&1\necho $? >/check.status\nsystemctl poweroff\n' "$1" >"$root/check.sh"
+    chmod 755 "$root/check.sh"
+    printf '[Service]\nType=oneshot\nExecStart=/check.sh\n[Install]\nWantedBy=multi-user.target\n' >"$root/etc/systemd/system/check.service"
+    ln -sf ../check.service "$root/etc/systemd/system/multi-user.target.wants/check.service"
+    timeout 300 systemd-nspawn --quiet --directory="$root" --boot --register=no --keep-unit --private-network </dev/null >"$root/boot.log" 2>&1 || true
+    cat "$root/check.log"
+    return "$(cat "$root/check.status")"
+}
+
 # Whoever has a clone has these two.
 enter 'apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends git make' >/dev/null
 
@@ -110,6 +126,30 @@ for command in "$@"; do
                 end"' || failed=1
         ;;
     test) enter 'make test' || failed=1 ;;
+    service)
+        enter 'DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends systemd systemd-sysv curl
+            make deps-build install PREFIX=/usr
+            rm -rf /etc/sluice
+            sluice init /etc/sluice' >/dev/null
+        # shellcheck disable=SC2016
+        boot 'systemctl start sluice
+            curl -sS --fail http://127.0.0.1:8080/health
+            systemctl status --no-pager sluice | grep "Status: \"Listening on port 8080, generation 1\""
+            curl -sSN "http://127.0.0.1:8080/events?channel=a" >/stream.log & stream=$!
+            until grep sluice.open /stream.log; do sleep 0.1; done
+            curl -sS --fail --data hello "http://127.0.0.1:8080/publish?channel=a"
+            systemctl reload sluice
+            systemctl status --no-pager sluice | grep "generation 2"
+            pid=$(systemctl show --property MainPID --value sluice)
+            grep "NoNewPrivs:.1" /proc/$pid/status
+            grep "CapEff:.0000000000000000" /proc/$pid/status
+            grep "Seccomp:.2" /proc/$pid/status
+            if grep "^Uid:.0" /proc/$pid/status; then exit 1; fi
+            systemctl stop sluice
+            wait $stream
+            grep "data: hello" /stream.log
+            systemctl show --property Result --property ExecMainStatus sluice | grep ExecMainStatus=0' || failed=1
+        ;;
     *) enter "$command" || failed=1 ;;
     esac
 done
