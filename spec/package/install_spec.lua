@@ -188,7 +188,7 @@ describe("completion", function()
     assert.same({ "share/completion/sluice.bash" }, offers("serve", "--config", "share/completion/sluice.b"))
     assert.same({ "share/completion" }, offers("serve", "--scripts", "share/comp"))
     assert.same({ "share/completion" }, offers("init", "share/comp"))
-    assert.same({ "token" }, offers("help", "t"))
+    assert.same({ "token" }, offers("help", "to"))
     assert.same({}, offers("publish", "--token", ""))
   end)
 
