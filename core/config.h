@@ -65,6 +65,7 @@ struct config {
     bool has_redis;
     struct buf redis_url, redis_user, redis_password, redis_key; /* NUL-terminated; `data` NULL: not set */
     uint64_t redis_maxlen;
+    bool ratelimit_shared;
 
     struct buf json; /* all of it as JSON without secrets, for `sluice.config` */
 };

@@ -147,6 +147,7 @@ static void redis(lua_State *L, int index, struct config *c) {
     optional_text(L, index, "redis.password", &c->redis_password);
     text(L, index, "redis.key", &c->redis_key);
     c->redis_maxlen = (uint64_t)number(L, index, "redis.maxlen");
+    c->ratelimit_shared = boolean(L, index, "ratelimit.shared");
 }
 
 void lua_config_read(lua_State *L, int index, struct config **out) {

@@ -5,13 +5,15 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "hash.h"
 #include "heap.h"
+#include "ratelimit_share.h"
 #include "table.h"
 
 enum {
-    KEY_MAX = 512,
+    KEY_MAX = RATELIMIT_KEY_BYTES,
     REAP_PER_CALL = 2, /* entries that are over and freed with each call: more than one call adds */
 };
 
@@ -33,6 +35,7 @@ struct ratelimit {
     struct heap idle;
     size_t max_keys;
     uint64_t dropped;
+    struct ratelimit_share *share; /* or NULL: nobody else counts */
 };
 
 struct ratelimit *ratelimit_new(size_t max_keys) {
@@ -46,6 +49,10 @@ struct ratelimit *ratelimit_new(size_t max_keys) {
     }
     pthread_mutex_init(&limits->lock, NULL); /* a plain mutex: cannot fail */
     return limits;
+}
+
+void ratelimit_share_with(struct ratelimit *limits, struct ratelimit_share *share) {
+    limits->share = share;
 }
 
 static void free_node(struct table_node *node, void *context) {
@@ -131,6 +138,11 @@ static uint32_t clamp(uint64_t limit) {
     return limit > UINT32_MAX ? UINT32_MAX : (uint32_t)limit;
 }
 
+/* What is left of a limit when others have used some of it. */
+static uint64_t left_of(uint64_t limit, uint64_t used) {
+    return limit == UINT64_MAX ? limit : limit > used ? limit - used : 0;
+}
+
 static int take_locked(struct ratelimit *limits, struct slice key, uint64_t hash, const struct ratelimit_rule *rule,
                        uint64_t now_ms, struct ratelimit_info *info, struct ratelimit_entry **hold) {
     bool windowed = rule->max != UINT64_MAX, counted = rule->concurrent != UINT64_MAX;
@@ -178,22 +190,35 @@ int ratelimit_take(struct ratelimit *limits, struct slice key, const struct rate
     *hold = NULL;
     if (key.len > KEY_MAX)
         return -EINVAL;
-    uint64_t hash = hash_keyed(&limits->seed, key);
+    uint64_t hash = hash_keyed(&limits->seed, key), events = 0, open = 0;
+    if (limits->share)
+        ratelimit_share_elsewhere(limits->share, key, now_ms, &events, &open);
+    struct ratelimit_rule left = {left_of(rule->max, events), rule->window_ms, left_of(rule->concurrent, open)};
     pthread_mutex_lock(&limits->lock);
     reap(limits, now_ms);
-    int rc = take_locked(limits, key, hash, rule, now_ms, info, hold);
+    int rc = take_locked(limits, key, hash, &left, now_ms, info, hold);
+    uint32_t here = (uint32_t)info->open;
     pthread_mutex_unlock(&limits->lock);
+    info->open += open;
+    if (limits->share && rc == 0) /* refused events too: what others have counted is asked for again */
+        ratelimit_share_note(limits->share, key, info->allowed && rule->max != UINT64_MAX, rule->window_ms, here);
     return rc;
 }
 
 void ratelimit_release(struct ratelimit *limits, struct ratelimit_entry *hold) {
+    char key[KEY_MAX];
     if (!hold)
         return;
     pthread_mutex_lock(&limits->lock);
     assert(hold->open > 0);
-    hold->open--;
+    uint32_t open = --hold->open;
+    size_t key_len = hold->window.own;
+    if (limits->share)
+        memcpy(key, hold->key, key_len); /* the entry may go as soon as the lock is free */
     place(limits, hold);
     pthread_mutex_unlock(&limits->lock);
+    if (limits->share)
+        ratelimit_share_note_open(limits->share, slice_make(key, key_len), open);
 }
 
 struct ratelimit_hold {

@@ -8,9 +8,13 @@
 #include "buf.h"
 
 struct ratelimit;
+struct ratelimit_share;
 
 struct ratelimit *ratelimit_new(size_t max_keys);
 void ratelimit_free(struct ratelimit *limits);
+
+/* Counts with other nodes from here on: what they have counted counts here, and what is counted here is noted. Before any other call; `share` outlives the limits. */
+void ratelimit_share_with(struct ratelimit *limits, struct ratelimit_share *share);
 
 struct ratelimit_rule {
     uint64_t max;        /* events a window; UINT64_MAX: no limit */

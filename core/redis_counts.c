@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ratelimit_share.h"
 #include "redis_private.h"
 
 enum {
@@ -90,8 +91,11 @@ void redis_counts_tick(struct redis_log *l, uint64_t now_ms) {
     struct hub_change changes[REDIS_CHANGES];
     if (c->asked || !redis_link_ready(l->command) || !l->follow.begun)
         return;
-    if (!c->joined)
+    if (!c->joined) {
         hub_forget_told(l->hub);
+        if (l->share)
+            ratelimit_share_forget_told(l->share);
+    }
     size_t count = hub_take_changes(l->hub, changes, REDIS_CHANGES);
     if (c->joined && count == 0 && now_ms < c->due_ms)
         return;

@@ -90,6 +90,7 @@ static void on_tick(uv_timer_t *timer) {
     redis_link_check(l->follow.link);
     redis_append_release(l, false);
     redis_counts_tick(l, uv_now(l->loop));
+    redis_limits_tick(l);
 }
 
 struct redis_link *redis_log_link(struct redis_log *l, struct redis_link_ops ops, uint64_t answer_ms) {
@@ -127,7 +128,8 @@ static int make_keys(struct redis_log *l) {
     rc = rc ? rc : buf_appendf(&l->counts_key, "%s:streams", key);
     rc = rc ? rc : buf_appendf(&l->nodes_key, "%s:nodes", key);
     rc = rc ? rc : buf_appendf(&l->own_key, "%s:node:", key);
-    return rc ? rc : buf_appendf(&l->alive_prefix, "%s:alive:", key);
+    rc = rc ? rc : buf_appendf(&l->alive_prefix, "%s:alive:", key);
+    return rc ? rc : buf_appendf(&l->limit_prefix, "%s:limit:", key);
 }
 
 struct redis_log *redis_log_new(const struct redis_log_options *options, char error[REDIS_ERROR_BYTES]) {
@@ -140,6 +142,7 @@ struct redis_log *redis_log_new(const struct redis_log_options *options, char er
     l->log = options->log;
     l->loop = options->loop;
     l->workers = options->workers;
+    l->share = options->share;
     l->last = &l->first;
     list_init(&l->held);
     pthread_mutex_init(&l->lock, NULL);
@@ -231,6 +234,7 @@ void redis_log_free(struct redis_log *l) {
     buf_deinit(&l->nodes_key);
     buf_deinit(&l->own_key);
     buf_deinit(&l->alive_prefix);
+    buf_deinit(&l->limit_prefix);
     pthread_mutex_destroy(&l->lock);
     free(l);
 }

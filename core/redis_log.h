@@ -7,6 +7,7 @@
  *   redis_follow.c  reading the stream, catching up, gaps
  *   redis_append.c  publishing, and whether an id is known
  *   redis_counts.c  streams over all nodes
+ *   redis_limits.c  limits over all nodes
  *   redis_entry.c   an entry of the stream as a message */
 #ifndef SLUICE_REDIS_LOG_H
 #define SLUICE_REDIS_LOG_H
@@ -17,6 +18,7 @@
 #include "hub.h"
 #include "log.h"
 
+struct ratelimit_share;
 struct redis_log;
 
 enum { REDIS_KEY_BYTES = 255, REDIS_ERROR_BYTES = 512 };
@@ -27,6 +29,7 @@ struct redis_log_options {
     struct log *log;
     uv_loop_t *loop;
     unsigned workers;
+    struct ratelimit_share *share; /* limits that are shared with the other nodes; NULL: none are */
 };
 
 /* Makes what follows the log at config->redis_url. NULL with `error` filled where that cannot be: no memory, or no TLS in this hiredis. */

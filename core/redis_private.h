@@ -45,7 +45,9 @@ struct redis_log {
     struct redis_url url;
     char node[17]; /* of this server, as long as it runs */
     char name[32]; /* for CLIENT LIST */
-    struct buf counts_key, nodes_key, own_key, alive_prefix;
+    struct buf counts_key, nodes_key, own_key, alive_prefix, limit_prefix;
+    struct ratelimit_share *share; /* NULL: limits are this node's own */
+    bool limits_asked;             /* an answer is awaited */
     uint64_t started_ms;
     bool running; /* the start is over */
     bool told_waiting;
@@ -89,6 +91,9 @@ void redis_append_cancel(struct redis_log *l); /* gives back what nobody takes u
 void redis_counts_tick(struct redis_log *l, uint64_t now_ms);
 void redis_counts_lost(struct redis_log *l);
 bool redis_counts_leave(struct redis_log *l, redisCallbackFn *answer);
+
+/* --- redis_limits.c */
+void redis_limits_tick(struct redis_log *l);
 
 /* --- redis_entry.c */
 

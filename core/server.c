@@ -14,6 +14,7 @@
 #include "chain.h"
 #include "idempotency.h"
 #include "listener.h"
+#include "ratelimit_share.h"
 #include "redis_log.h"
 #include "reload.h"
 #include "status.h"
@@ -338,9 +339,18 @@ static bool make_keys(struct server *s, char error[SERVER_ERROR_BYTES]) {
 /* What follows the log where it is kept in Redis. */
 static bool make_redis(struct server *s, char error[SERVER_ERROR_BYTES]) {
     char why[REDIS_ERROR_BYTES];
+    if (!s->config->has_redis && s->config->ratelimit_shared)
+        explain(error, "ratelimit.shared = true: there is nobody to share with, since redis.url is not set");
     if (!s->config->has_redis)
-        return true;
-    struct redis_log_options options = {.config = s->config, .hub = s->hub, .log = &s->log, .loop = &s->loop, .workers = s->config->workers};
+        return !s->config->ratelimit_shared;
+    if (s->config->ratelimit_shared) {
+        s->share = ratelimit_share_new(LIMIT_KEYS);
+        if (!s->share)
+            return false;
+        ratelimit_share_with(s->limits, s->share);
+    }
+    struct redis_log_options options = {
+        .config = s->config, .hub = s->hub, .log = &s->log, .loop = &s->loop, .workers = s->config->workers, .share = s->share};
     s->redis = redis_log_new(&options, why);
     if (!s->redis)
         explain(error, "%s", why);
@@ -636,6 +646,7 @@ void server_free(struct server *s) {
     reload_deinit(s);
     shared_dict_free(s->shared);
     ratelimit_free(s->limits);
+    ratelimit_share_free(s->share);
     chains_free(s->chains);
     idempotency_free(s->published);
     token_keys_free(s->keys);

@@ -21,6 +21,7 @@
 struct attempt;
 struct chains;
 struct idempotency;
+struct ratelimit_share;
 struct redis_log;
 struct watcher;
 
@@ -51,6 +52,7 @@ struct server {
     struct chains *chains;   /* NULL: compression is off */
     struct idempotency *published; /* answers by idempotency key */
     struct redis_log *redis;       /* NULL: the log is in memory */
+    struct ratelimit_share *share; /* NULL: limits count on this server only */
     struct token_keys *keys; /* of jwt.key; NULL: none is configured. Shared by all workers */
     const struct policy_ops *ops;
     void *policy_context;

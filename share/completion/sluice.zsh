@@ -3,7 +3,7 @@
 # Made by doc/generate/completion.lua: `make doc` writes it anew.
 
 _sluice_settings() {
-  local -a keys=(listen= workers= scripts= insecure= admin= drain= trust_proxy= jwt.key= jwt.key_file= jwt.algorithms= jwt.leeway= jwt.issuer= jwt.audience= jwt.cookie= cors.origins= cors.credentials= ratelimit.window= ratelimit.max= ratelimit.concurrent= ratelimit.message= limits.connections= limits.busy= limits.header_bytes= limits.body_bytes= limits.header_timeout= limits.idle_timeout= limits.queue_bytes= limits.channels_per_stream= limits.script_ms= limits.script_bytes= limits.script_call_bytes= history.messages= history.bytes= history.age= history.total_bytes= stream.opening= stream.heartbeat= stream.retry= stream.stale= compression.gzip= compression.level= compression.min_bytes= redis.url= redis.user= redis.password= redis.key= redis.maxlen= log.level= log.format= log.access= log.frames=)
+  local -a keys=(listen= workers= scripts= insecure= admin= drain= trust_proxy= jwt.key= jwt.key_file= jwt.algorithms= jwt.leeway= jwt.issuer= jwt.audience= jwt.cookie= cors.origins= cors.credentials= ratelimit.window= ratelimit.max= ratelimit.concurrent= ratelimit.message= ratelimit.shared= limits.connections= limits.busy= limits.header_bytes= limits.body_bytes= limits.header_timeout= limits.idle_timeout= limits.queue_bytes= limits.channels_per_stream= limits.script_ms= limits.script_bytes= limits.script_call_bytes= history.messages= history.bytes= history.age= history.total_bytes= stream.opening= stream.heartbeat= stream.retry= stream.stale= compression.gzip= compression.level= compression.min_bytes= redis.url= redis.user= redis.password= redis.key= redis.maxlen= log.level= log.format= log.access= log.frames=)
   compadd -S '' -a keys
 }
 

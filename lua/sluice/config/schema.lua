@@ -116,6 +116,11 @@ local schema = {
     key = "ratelimit.message", type = "string", default = "too many streams from this address, try again later",
     description = "The error that a client over these limits is told.",
   },
+  {
+    key = "ratelimit.shared", type = "boolean", default = false,
+    description = "Whether limits count over all nodes of a cluster, those of `sluice.limit` in scripts too. Needs "
+      .. "`redis.url`.",
+  },
 
   {
     key = "limits.connections", type = "integer", min = 1, max = 10000000, default = 10000,

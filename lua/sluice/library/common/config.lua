@@ -43,6 +43,7 @@
 ---@field max? integer New streams per address and window; default: 600
 ---@field concurrent? integer Open streams per address; default: 100
 ---@field message? string The error that a client over these limits is told; default: "too many streams from this address, try again later"
+---@field shared? boolean Whether limits count over all nodes of a cluster, those of `sluice.limit` in scripts too. Needs `redis.url`; default: false
 
 ---The settings under `limits`.
 ---@class sluice.settings_limits
