@@ -120,6 +120,18 @@ local function cases(name)
     arguments = { "--subscribers", 10, "--feed" }, servers = GZIP,
     scenes = { { "replay:1024:1000", "1 KiB", "replay:1024" } },
   })
+  local CLUSTER = { "sluice", "sluice, Redis", "sluice, Redis, 3 nodes" }
+  add({
+    name = "cluster", title = "a cluster, 100 subscribers", clients = 100, arguments = { "--subscribers", 100 }, servers = CLUSTER,
+    scenes = fan_scenes(level, { 128 }),
+  })
+  add({
+    name = "cluster-publish", title = "a cluster, publish only", clients = 64, arguments = {}, servers = CLUSTER,
+    scenes = {
+      { ("publish:128:%g:1"):format(level.seconds), "128 B, 1 connection", "publish:128:1" },
+      { ("publish:128:%g:64"):format(level.seconds), "128 B, 64 connections", "publish:128:64" },
+    },
+  })
   return level, list
 end
 

@@ -31,6 +31,7 @@ static const char USAGE[] =
     "  --subscribers N   streams of the scenes (1000)      --channels N  spread over so many channels (1)\n"
     "  --addresses N     source addresses (200)            --stuck N     further streams that never read (0)\n"
     "  --token-key KEY   each stream carries a token       --tokens N    so many different ones (1)\n"
+    "  --publish-port PORT  messages are published there: on another node of the cluster\n"
     "  --header FIELD    sent with each stream's request   --marked      an on_message script marks each message\n"
     "  --feed            messages are quotes in JSON, of about as many bytes as the scene says\n"
     "  --decode N        of streams in gzip check each Nth to the last byte, and only count what comes on the others (all)\n"
@@ -404,7 +405,7 @@ static void raise_files(void) {
 }
 
 static void parse_options(struct options *o, int argc, char **argv) {
-    enum { PORT, PIDS, SUBSCRIBERS, CHANNELS, ADDRESSES, STUCK, TOKEN_KEY, TOKENS, HEADER, MARKED, FEED, DECODE, SPIN };
+    enum { PORT, PIDS, SUBSCRIBERS, CHANNELS, ADDRESSES, STUCK, TOKEN_KEY, TOKENS, HEADER, MARKED, FEED, DECODE, SPIN, PUBLISH_PORT };
     static const struct option OPTIONS[] = {
         {"port", required_argument, NULL, PORT},           {"pids", required_argument, NULL, PIDS},
         {"subscribers", required_argument, NULL, SUBSCRIBERS}, {"channels", required_argument, NULL, CHANNELS},
@@ -412,7 +413,7 @@ static void parse_options(struct options *o, int argc, char **argv) {
         {"token-key", required_argument, NULL, TOKEN_KEY}, {"tokens", required_argument, NULL, TOKENS},
         {"header", required_argument, NULL, HEADER},       {"marked", no_argument, NULL, MARKED},
         {"feed", no_argument, NULL, FEED},                 {"decode", required_argument, NULL, DECODE},
-        {"spin", no_argument, NULL, SPIN},
+        {"spin", no_argument, NULL, SPIN},                 {"publish-port", required_argument, NULL, PUBLISH_PORT},
         {NULL, 0, NULL, 0}};
     int option;
     while ((option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1) {
@@ -433,6 +434,7 @@ static void parse_options(struct options *o, int argc, char **argv) {
         case FEED: o->feed = true; break;
         case DECODE: o->decode = (size_t)number("--decode", optarg); break;
         case SPIN: o->target.spin = true; break;
+        case PUBLISH_PORT: o->target.publish_port = (uint16_t)number("--publish-port", optarg); break;
         default: wrong_use("unknown option", "");
         }
     }

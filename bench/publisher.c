@@ -24,7 +24,10 @@ int publisher_init(struct publisher *p, const struct target *target, size_t inde
     p->request = malloc(p->room);
     if (!p->request)
         return -ENOMEM;
-    p->fd = target_connect(target, index, 0);
+    struct target node = *target;
+    if (target->publish_port)
+        node.port = target->publish_port;
+    p->fd = target_connect(&node, index, 0);
     return p->fd < 0 ? p->fd : 0;
 }
 

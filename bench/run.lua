@@ -6,7 +6,7 @@ local USAGE = [[
 usage: bench/run.lua [quick|full] [--runs N] [--json FILE] [CASE]...
 
   quick  in less than three minutes, to see where one stands; full in less than forty, for figures to quote
-  CASE   only these: fan (or one crowd, as fan-1000), channels, workers, on-message, stuck, replay, publish, connect, memory, gzip
+  CASE   only these: fan (or one crowd, as fan-1000), channels, workers, on-message, stuck, replay, publish, connect, memory, gzip, cluster
   FILE   takes all results (build/bench/quick.json or full.json)
 ]]
 
@@ -79,7 +79,7 @@ local function stop()
   end
 end
 
-local function load_words(context, case, server, port, pids)
+local function load_words(context, case, server, port, pids, more)
   local words = {
     "prlimit", ("--nofile=%d:%d"):format(context.files, context.files), "taskset", "-c", tostring(context.load_core),
     context.build .. "/bench/load", "--port", tostring(port), "--pids", table.concat(pids, ","),
@@ -87,7 +87,7 @@ local function load_words(context, case, server, port, pids)
   if context.load_core ~= context.server_core then
     words[#words + 1] = "--spin"
   end
-  for _, list in ipairs({ case.arguments, server.arguments and server.arguments(case) or {} }) do
+  for _, list in ipairs({ case.arguments, server.arguments and server.arguments(case) or {}, more or {} }) do
     for _, word in ipairs(list) do
       words[#words + 1] = tostring(word)
     end
@@ -101,8 +101,8 @@ end
 -- One server, one crowd, all scenes. Returns the list of results, one a scene, or nil and what went wrong.
 local function run_once(context, case, name)
   local server = servers[name]
-  local _, port, pids = server.start(context)
-  local status, out, errors = process.run(load_words(context, case, server, port, pids), { timeout = LOAD_SECONDS })
+  local _, port, pids, more = server.start(context)
+  local status, out, errors = process.run(load_words(context, case, server, port, pids, more), { timeout = LOAD_SECONDS })
   local results = {}
   for line in out:gmatch("[^\n]+") do
     results[#results + 1] = cjson.decode(line)

@@ -2,7 +2,7 @@
 -- The servers that are compared, and how each is started: pinned to one core, on a free port, with room for all streams.
 --
 --   servers[name] = {
---     start = function(context) -> process, port, list of pids     see start_and_read
+--     start = function(context) -> process, port, list of pids     see start_and_read; and perhaps a list of arguments for the load generator
 --     arguments = function(case) -> list                           for the load generator, beyond the case's own
 --     missing = function() -> why it cannot be run, or nil
 --   }
@@ -110,6 +110,53 @@ end, function()
   return { "--marked" }
 end)
 
+-- --- clusters ----------------------------------------------------------------------------------------
+
+local function free_port()
+  local probe = assert(socket.bind("127.0.0.1", 0))
+  local _, port = probe:getsockname()
+  probe:close()
+  return math.tointeger(tonumber(port))
+end
+
+local function answers(port)
+  local client = socket.connect("127.0.0.1", port)
+  if client then
+    client:close()
+  end
+  return client ~= nil
+end
+
+-- `count` nodes on one Redis, all on the server's core: what a message costs in all of them together. Streams are open on the first, messages are published
+-- on the last.
+local function cluster(count)
+  return {
+    missing = function()
+      if os.execute("command -v redis-server >/dev/null 2>&1") then
+        return nil
+      end
+      return "redis-server is not installed (Debian's package redis-server)"
+    end,
+    start = function(context)
+      local redis_port = free_port()
+      local redis = process.spawn(pinned(context, { "redis-server", "--port", tostring(redis_port), "--bind", "127.0.0.1", "--save", "",
+        "--appendonly", "no", "--dir", process.temp_dir() }))
+      await(redis, "redis-server", function()
+        return answers(redis_port)
+      end)
+      local pids, nodes, ports = { redis.pid }, {}, {}
+      for index = 1, count do
+        nodes[index], ports[index] = start_sluice(context, { "--workers", "1", "--set", "redis.url=redis://127.0.0.1:" .. redis_port })
+        pids[#pids + 1] = nodes[index].pid
+      end
+      return nodes[1], ports[1], pids, count > 1 and { "--publish-port", tostring(ports[count]) } or nil
+    end,
+  }
+end
+
+servers["sluice, Redis"] = cluster(1)
+servers["sluice, Redis, 3 nodes"] = cluster(3)
+
 -- --- Nchan ------------------------------------------------------------------------------------------
 
 local NGINX = [[
@@ -139,21 +186,6 @@ http {
   }
 }
 ]]
-
-local function free_port()
-  local probe = assert(socket.bind("127.0.0.1", 0))
-  local _, port = probe:getsockname()
-  probe:close()
-  return math.tointeger(tonumber(port))
-end
-
-local function answers(port)
-  local client = socket.connect("127.0.0.1", port)
-  if client then
-    client:close()
-  end
-  return client ~= nil
-end
 
 local function is_root()
   return (process.read_file("/proc/self/status") or ""):match("\nUid:%s+%d+%s+(%d+)") == "0"

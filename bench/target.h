@@ -12,6 +12,7 @@ enum { TARGET_REQUEST_BYTES = 2048 };
 
 struct target {
     uint16_t port;       /* on 127.0.0.1 */
+    uint16_t publish_port; /* of another node, where messages are published; 0: the same */
     uint32_t addresses;  /* clients come from so many, 127.1.0.1 and on, in turn */
     const char *header;  /* a field that every stream's request carries, without CRLF; NULL: none */
     char **tokens;       /* client i carries tokens[i % token_count] */

@@ -283,6 +283,7 @@ void redis_append_take(struct redis_log *l) {
         take_up(l, q);
         q = next;
     }
+    redis_link_flush(l->command);
 }
 
 void redis_append_cancel(struct redis_log *l) {

@@ -337,6 +337,11 @@ void redis_link_close(struct redis_link *link) {
     uv_close((uv_handle_t *)&link->pause, on_closed);
 }
 
+void redis_link_flush(struct redis_link *link) {
+    if (link->ready && link->context)
+        redisAsyncHandleWrite(link->context); /* may end the connection */
+}
+
 void redis_link_check(struct redis_link *link) {
     uint64_t now = uv_now(link->options.loop), limit = link->options.answer_ms;
     bool held_up = now - link->checked_ms > LATE_CHECK_MS;

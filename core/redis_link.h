@@ -46,6 +46,9 @@ bool redis_link_ready(const struct redis_link *link);
 /* Asks. `answer` gets the reply, which is freed afterwards, or NULL where the connection ended before; it may ask again. Returns false where the link is not ready: `answer` is not called. */
 bool redis_link_ask(struct redis_link *link, redisCallbackFn *answer, void *data, int argc, const char **argv, const size_t *lens);
 
+/* Sends what was asked now, not when the loop comes round: it saves a turn, and telling the kernel what is waited for. Not from within an answer's callback. */
+void redis_link_flush(struct redis_link *link);
+
 /* To be called every few hundred milliseconds: looks whether an answer is late. */
 void redis_link_check(struct redis_link *link);
 

@@ -52,7 +52,7 @@ function request:param(name) end
 function request:json() end
 
 ---The body read as a publish request, in both forms of [`POST /publish`](http.md#post-publish); or nil and what is wrong.
----@return { channel: string, event: string?, data: string }? message
+---@return { channel: string, event: string?, data: string, key: string? }? message
 ---@return string? why
 function request:message() end
 

@@ -15,13 +15,14 @@ sluice = {}
 
 ---Runs the `on_publish` hooks, gives the message its id and its place in the channel's history, and hands it to all workers. Returns nil, the reason and the status to
 ---answer with where a hook refused (403) or the channel's name, the event type or the data is not valid (400). Raises for arguments of a wrong type and for
----unknown members.
+---unknown members. Where the log is in Redis it waits for the answer, and 503 tells that there is none ([cluster.md](cluster.md#publishing-from-scripts)).
 ---@param channel string
 ---@param message string|sluice.message_to_send a string is the data
 ---@param request? sluice.request what `on_publish` gets as its second argument; without it the message is the server's own, and no token is asked for
 ---@return string? id nil where it was refused
 ---@return integer|string subscribers the streams subscribed to the channel now, over all workers; where it was refused, why
 ---@return integer? status where it was refused, the status to answer with
+---@return string? state `"unknown"` where it was sent to Redis, but the answer was lost
 function sluice.publish(channel, message, request) end
 
 ---What the server knows of a channel. Raises for a bad name.
@@ -105,6 +106,7 @@ function sluice.envelope(message, options) end
 ---@class sluice.message_to_send
 ---@field data any a string is sent as it is, anything else that `sluice.json.encode` takes as JSON. UTF-8
 ---@field event? string the event type; no CR, LF or NUL
+---@field key? string an [idempotency key](http.md#repeating-a-publish): with the same one the message is published once
 
 ---The streams subscribed to a channel over all workers, and its history.
 ---@class sluice.channel_info
