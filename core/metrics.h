@@ -62,6 +62,10 @@
     X(generation, "generation", "policy_generation", gauge, "Generation of the scripts in force")                                   \
     X(reload_errors, "reloadErrors", "reload_errors", counter, "Loads of scripts that were refused")                                \
     X(reload_failed, "reloadFailed", "reload_failed", gauge, "1 while the newest scripts are refused and older ones in force")      \
+    X(limit_keys, "limitKeys", "limit_keys", gauge, "Keys that limits count now")                                                    \
+    X(limit_keys_dropped, "limitKeysDropped", "limit_keys_dropped", counter, "Keys that limits had to forget for want of room")      \
+    X(shared_keys, "sharedKeys", "shared_keys", gauge, "Keys in sluice.shared now")                                                 \
+    X(shared_bytes, "sharedBytes", "shared_bytes", gauge, "Bytes in sluice.shared now")                                             \
     X(draining, "draining", "draining", gauge, "1 while the server is being stopped")
 
 /* The same for what is told only where the log is in Redis. */

@@ -61,6 +61,12 @@ static void collect(struct server *s, struct metrics *sum, struct metrics_state 
         .workers = s->config->workers,
         .uptime_s = (double)((uv_hrtime() - s->started_ns) / 1000000) / 1000,
     };
+    size_t keys, bytes;
+    ratelimit_counts(s->limits, &keys, &state->limit_keys_dropped);
+    state->limit_keys = keys;
+    shared_dict_counts(s->shared, &keys, &bytes);
+    state->shared_keys = keys;
+    state->shared_bytes = bytes;
     clock_gettime(CLOCK_REALTIME, &state->now);
     fill_process(s, state);
     fill_cluster(s, state);
