@@ -51,6 +51,19 @@ local function publish(server, random, state)
   end
 end
 
+-- Publishes a message that reaches every stream, and waits until these have it.
+local function wait_for_all(server, streams, state)
+  local id = server:publish("sluice.all", "a mark", "tick")
+  state.ids[#state.ids + 1] = id
+  helper.sse.wait_for(streams, function()
+    for _, stream in ipairs(streams) do
+      assert(not stream.ended, stream:describe())
+      if stream:last_event_id() ~= id then return false end
+    end
+    return true
+  end)
+end
+
 -- Two streams of the same channels from the same id, at a moment in which nothing is being published.
 local function open_pair(server, random, state)
   local query = {}
@@ -71,12 +84,26 @@ local function open_pair(server, random, state)
   assert.equal("gzip", pair.coded.headers["content-encoding"])
   assert.is_nil(pair.plain.headers["content-encoding"])
   state.pairs[#state.pairs + 1] = pair
+  -- What follows could push messages out of history that one of them has replayed already and the other has not.
+  wait_for_all(server, { pair.plain, pair.coded }, state)
 end
 
 -- What both twins must have in common: not the opening block, which is each one's own, nor heartbeats.
 local function common_text(stream)
   local text = stream:body():gsub("^retry: %d+\nid: [%d-]+\nevent: sluice.open\ndata: [^\n]*\n\n", "")
   return (("\n" .. text):gsub("\n:%f[\n]", ""):sub(2))
+end
+
+-- Long texts: says where they part.
+local function assert_same_text(plain, coded, where)
+  if plain == coded then
+    return
+  end
+  local at = 1
+  while plain:byte(at) == coded:byte(at) do
+    at = at + 1
+  end
+  error(("%sfrom byte %d on: %q, and in gzip %q"):format(where, at, plain:sub(at - 100, at + 100), coded:sub(at - 100, at + 100)))
 end
 
 local function all_streams(state)
@@ -118,28 +145,19 @@ local function run_twins(seed)
       helper.sse.pump(all_streams(state), 0)
     end
   end
-  local last = server:publish("sluice.all", "the last", "tick")
-  helper.sse.wait_for(all_streams(state), function()
-    for _, stream in ipairs(all_streams(state)) do
-      if stream:last_event_id() ~= last then
-        assert(not stream.ended, stream:describe())
-        return false
-      end
-    end
-    return true
-  end)
+  wait_for_all(server, all_streams(state), state)
   local metrics = json.decode(server:request("GET", "/metrics").body)
   server:signal("TERM")
   for index, pair in ipairs(state.pairs) do
     local where = ("pair %d, %s: "):format(index, pair.coded.target)
     assert.equal(pair.plain:wait_end(), pair.coded:wait_end(), where .. tostring(pair.coded.failure))
-    assert.equal(common_text(pair.plain), common_text(pair.coded), where .. "another text")
+    assert_same_text(common_text(pair.plain), common_text(pair.coded), where)
     local text, coded = pair.coded:gunzipped()
     assert.is_string(text, where .. tostring(coded))
   end
   server:wait()
   -- Each form was made once, whoever needed it, and there were chains.
-  assert.is_true(metrics.gzipForms <= #state.ids + 1, metrics.gzipForms .. " whole forms")
+  assert.is_true(metrics.gzipForms <= #state.ids, metrics.gzipForms .. " whole forms")
   assert.is_true(metrics.gzipLinks > 0)
 end
 
