@@ -141,7 +141,8 @@ function session.serve(server, settle)
   clients.open("/events" .. query .. "&last_event_id=%65arliest")
   clients.open("/filtered" .. query, { headers = { Cookie = "user=carl" }, last_event_id = "1-1" })
   clients.open("/events?channel=big", { receive_buffer = 2048 })
-  local ticks = clients.open("/ticks")
+  clients.open("/events?channel=a%20b&channel=big", { headers = { ["Accept-Encoding"] = "gzip" } })
+  local ticks = clients.open("/ticks", { headers = { ["Accept-Encoding"] = "gzip" } })
   for n = 1, 4 do
     clients.publish("big", "shaped", n .. (" "):rep(40000))
   end
