@@ -70,6 +70,14 @@ describe("the lists of", function()
     assert.same({}, unnamed("examples/README.md", list))
   end)
 
+  it("commands: README.md names each", function()
+    local missing = {}
+    for _, name in ipairs(require("sluice.cli").COMMANDS) do
+      if not process.read_file("README.md"):find("| `bin/sluice " .. name, 1, true) then missing[#missing + 1] = name end
+    end
+    assert.same({}, missing)
+  end)
+
   it("pages: doc/README.md names each", function()
     assert.same({}, unnamed("doc/README.md", names("cd doc && ls *.md howto/*.md | grep -v '^README'")))
   end)
