@@ -41,6 +41,20 @@ local INK = [[
   return count;
 ]]
 
+-- A script that writes three minutes of the samples that the server takes of itself.
+local PAST = [[
+sluice.spawn(function()
+  local now = os.time() // 10
+  for i = 1, 18 do
+    local sample = { at = (now - i) * 10, uptimeSeconds = 1000 - i * 10, activeConnections = 5, messagesSent = 10000 - i * 70 }
+    for _, name in ipairs({ "messagesPublished", "bytesSent", "slowConsumerDrops", "slowConsumersDisconnected", "staleDisconnected", "errors",
+      "requestsRefused", "gaps" }) do sample[name] = 0 end
+    sluice.shared:set("sluice.live." .. (now - i) % 90, sluice.json.encode(sample))
+  end
+end)
+return {}
+]]
+
 setup(function() browser = webdriver.start() end)
 teardown(helper.cleanup)
 
@@ -203,7 +217,7 @@ describe("the live page's door in Chromium", function()
   local function token(claims) return jwt.make(KEY, json.encode(claims)) end
 
   setup(function()
-    server = helper.serve({ config = { jwt = { key = KEY } } })
+    server = helper.serve({ scripts = { ["past.lua"] = PAST }, defaults = true, config = { jwt = { key = KEY } } })
     browser:open(page_of(server))
   end)
 
@@ -230,6 +244,7 @@ describe("the live page's door in Chromium", function()
   it("lets an administrator in, keeps the token out of addresses, and lets out again", function()
     sign_in(token({ sub = "root", sluice = { admin = true } }))
     wait_text("#state", "live")
+    wait_page(function() return browser:run(INK, "streams") > 40 and browser:run(INK, "messages") > 40 end, "what happened before the page was opened")
     assert.is_nil(browser:run("return performance.getEntriesByType('resource').map((entry) => entry.name).join(' ') + location"):find("ey[%w_-]+%."))
     browser:click("#leave")
     wait_page(function() return browser:run("return document.querySelector('.door') !== null && !document.querySelector('.door').hidden") end, "the door")

@@ -132,6 +132,20 @@ describe("the live page", function()
       wait_newest(stream, "metrics", function(metrics) return metrics.uptimeSeconds > uptime + 0.9 end)
     end)
 
+    it("that begins with what was before, as far as the page does not know it", function()
+      local history = wait_newest(feed(open), "history")
+      assert.equal(10, history.step)
+      local sample = history.samples[#history.samples]
+      assert.is_true(history.now - sample.at >= 0 and history.now - sample.at < 11)
+      for _, name in ipairs({ "uptimeSeconds", "activeConnections", "messagesSent", "errors" }) do assert.is_number(sample[name], name) end
+      assert.is_table(sample.deliveryLagSeconds.buckets)
+      for _, missing in ipairs({ "3", "-1", "none" }) do
+        local stream = feed(open, "missing=" .. missing)
+        wait_newest(stream, "metrics")
+        assert.equal(missing == "none", newest(stream, "history") ~= nil)
+      end
+    end)
+
     it("that shows what is asked for, and refuses what makes no sense", function()
       open:publish("a.one", "x")
       open:publish("b", "x")

@@ -14,6 +14,12 @@ local TABLES_EVERY = 2 -- of the metrics
 local TABLES_EVERY_MANY, MANY = 5, 5000 -- with so many streams
 local ROWS = 100
 
+-- What charts show from before a page was opened: a sample of these counts each STEP_S, in the shared dictionary, where every worker finds it.
+local STEP_S, SAMPLES = 10, 90
+local SAMPLE_KEY = "sluice.live."
+local SAMPLED = { "uptimeSeconds", "activeConnections", "messagesSent", "messagesPublished", "bytesSent", "slowConsumerDrops",
+  "slowConsumersDisconnected", "staleDisconnected", "errors", "requestsRefused", "gaps", "deliveryLagSeconds" }
+
 -- --- the page ----------------------------------------------------------------------------------------
 
 local function read(name)
@@ -50,8 +56,38 @@ end
 
 local composed -- by the first generation that has the page; the same for all of a state
 
+-- --- samples -----------------------------------------------------------------------------------------
+
+local function sample_number(at) return math.floor(at / STEP_S) end
+
+local function sample_key(number) return SAMPLE_KEY .. number % SAMPLES end
+
+-- Returns remember(), which takes a sample, and recall(seconds): those of so many last seconds as a JSON array, the oldest first.
+local function sampler(sluice)
+  local shared, metrics, encode = sluice.shared, sluice.admin.metrics, sluice.json.encode
+
+  local function remember()
+    local at, counts = core.client.time(), metrics()
+    local sample = { at = at }
+    for _, name in ipairs(SAMPLED) do sample[name] = counts[name] end
+    -- A full dictionary is the scripts' own; then charts begin with the page.
+    shared:set(sample_key(sample_number(at)), encode(sample), SAMPLES * STEP_S)
+  end
+
+  local function recall(seconds)
+    local last, list = sample_number(core.client.time()), {}
+    for number = last - sample_number(math.min(seconds, (SAMPLES - 1) * STEP_S)), last do list[#list + 1] = shared:get(sample_key(number)) end
+    return "[" .. table.concat(list, ",") .. "]"
+  end
+
+  return remember, recall
+end
+
 return function(route, sluice)
   composed = composed or compose()
+  local remember, recall = sampler(sluice)
+  sluice.spawn(remember)
+  sluice.every(STEP_S, remember)
   local headers = {
     ["Content-Type"] = "text/html; charset=utf-8", ["Content-Security-Policy"] = composed.policy, ETag = composed.tag,
     ["Cache-Control"] = "no-cache", ["X-Content-Type-Options"] = "nosniff", ["X-Frame-Options"] = "DENY", ["Referrer-Policy"] = "no-referrer",
@@ -74,6 +110,7 @@ return function(route, sluice)
 
   -- No opening block: what it says of coming back is for many clients, and an operator wants to be back at once.
   route:stream("/_sluice/live", { opening = false }, function(stream, request)
+    local missing = tonumber(request:query("missing")) or SAMPLES * STEP_S -- seconds of which the page knows nothing
     local channels = ask.options(request, { "sort", "prefix" }, "channels.")
     local streams = ask.options(request, { "sort", "user", "address", "channel" }, "streams.")
     channels.limit, streams.limit = ROWS, ROWS
@@ -92,6 +129,10 @@ return function(route, sluice)
       local found_streams = ask.call(sluice.reject, sluice.admin.streams, streams)
       for _, one in ipairs(found_streams.streams) do one.mine = one.id == stream.id or nil end
       send_new("server", { version = version, page = composed.tag })
+      if missing >= STEP_S then
+        stream:send({ event = "history", data = ('{"now":%.3f,"step":%d,"samples":%s}'):format(core.client.time(), STEP_S, recall(missing)) })
+        missing = 0
+      end
       send_new("health", (sluice.health(true)))
       send_new("reloads", { reloads = sluice.admin.reloads() })
       stream:send({ event = "channels", data = found_channels })

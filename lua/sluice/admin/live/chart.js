@@ -4,7 +4,7 @@
 const KEPT_MS = 900000; // the longest span to choose
 const GAP_MS = 3500; // two samples further apart than this are not joined
 
-// Samples in order of time: { at: ms, name: number or null, … }.
+// Samples in order of time: { at: ms, step: ms that it stands for, 0 or missing: about a second; name: number or null, … }.
 const samples = [];
 
 const addSample = (sample) => {
@@ -13,6 +13,18 @@ const addSample = (sample) => {
   while (samples[old].at < sample.at - KEPT_MS - GAP_MS) old++;
   if (old) samples.splice(0, old);
 };
+
+// Adds samples of the past where there are none near.
+const fillSamples = (list) => {
+  for (const sample of list) {
+    const index = sampleIndex(sample.at);
+    const isNear = (other) => other && Math.abs(other.at - sample.at) < sample.step / 2;
+    if (!isNear(samples[index - 1]) && !isNear(samples[index])) samples.splice(index, 0, sample);
+  }
+};
+
+// Whether a line goes from the sample before to this one.
+const isJoined = (index) => index > 0 && samples[index].at - samples[index - 1].at <= (samples[index].step ?? samples[index - 1].step ?? 0) + GAP_MS;
 
 // The smallest round number that is not below; `base` is 1024 for bytes.
 const niceCeiling = (value, base) => {
@@ -185,7 +197,7 @@ class Chart {
     };
     for (let i = first; i < samples.length; i++) {
       const value = samples[i][key];
-      if (value == null || (i > first && samples[i].at - samples[i - 1].at > GAP_MS)) finish();
+      if (value == null || !isJoined(i)) finish();
       if (value == null) continue;
       const x = this.x(samples[i].at), y = this.y(value, top);
       if (start === null) {

@@ -71,24 +71,39 @@ const quantileBetween = (old, now, part) => {
   return null;
 };
 
-let before = null;
-
-const onMetrics = (now) => {
-  const at = Date.now();
-  // Counts that went back are another process's.
+// What happened between two looks at the counts. Counts that went back are another process's.
+const sampleOf = (before, now, at) => {
   const seconds = before && now.uptimeSeconds > before.uptimeSeconds ? now.uptimeSeconds - before.uptimeSeconds : null;
   const rate = (...names) => seconds && names.reduce((sum, name) => sum + now[name] - before[name], 0) / seconds;
-  addSample({
-    at, streams: now.activeConnections, sent: rate("messagesSent"), published: rate("messagesPublished"), bytes: rate("bytesSent"),
+  return {
+    at, cpu: rate("cpuSeconds"), streams: now.activeConnections, sent: rate("messagesSent"), published: rate("messagesPublished"), bytes: rate("bytesSent"),
     lag50: seconds && quantileBetween(before.deliveryLagSeconds, now.deliveryLagSeconds, .5),
     lag99: seconds && quantileBetween(before.deliveryLagSeconds, now.deliveryLagSeconds, .99),
     dropped: rate("slowConsumerDrops"), cut: rate("slowConsumersDisconnected", "staleDisconnected"),
     errors: rate("errors"), refused: rate("requestsRefused"), gaps: rate("gaps"),
-  });
-  const cpu = rate("cpuSeconds");
+  };
+};
+
+let before = null;
+
+const onMetrics = (now) => {
+  const sample = sampleOf(before, now, Date.now());
+  addSample(sample);
   before = now;
   for (const chart of CHARTS) chart.update();
-  showFacts(now, cpu);
+  showFacts(now, sample.cpu);
+};
+
+// The server's own samples, for times of which this page has none.
+const onHistory = (history) => {
+  let last = null;
+  const list = history.samples.map((counts) => {
+    const sample = { ...sampleOf(last, counts, Date.now() - (history.now - counts.at) * 1000), step: history.step * 1000 };
+    last = counts;
+    return sample;
+  });
+  fillSamples(list.slice(1));
+  before ??= last;
 };
 
 // --- facts ---------------------------------------------------------------------------------------------
@@ -247,7 +262,7 @@ const onServer = (said) => {
   server = said;
 };
 
-const EVENTS = { server: onServer, metrics: onMetrics, health: onHealth, channels: onChannels, streams: onStreams, reloads: onReloads };
+const EVENTS = { server: onServer, metrics: onMetrics, health: onHealth, channels: onChannels, streams: onStreams, reloads: onReloads, history: onHistory };
 
 const showState = (state, text) => {
   const pill = byId("state");
@@ -270,6 +285,8 @@ const url = () => {
       if (value) query.append(`${table}.${name}`, value);
     }
   }
+  const last = samples.at(-1);
+  if (last) query.append("missing", Math.ceil((Date.now() - last.at) / 1000));
   return "live?" + query;
 };
 
