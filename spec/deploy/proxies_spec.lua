@@ -14,7 +14,7 @@ return { name = "who", routes = function(route)
 end }
 ]]
 
-local CONFIG = { trust_proxy = { "127.0.0.1" }, stream = { heartbeat = 0.3 }, drain = 0.2 }
+local CONFIG = { trust_proxy = { "127.0.0.1" }, stream = { heartbeat = 0.15 }, drain = 0.2 }
 
 for _, name in ipairs({ "nginx", "haproxy", "caddy" }) do
   describe("behind " .. name, function()

@@ -209,7 +209,7 @@ describe("completion", function()
   it("in zsh offers them too", function()
     local folder = process.temp_dir()
     process.write_file(folder .. "/_sluice", process.read_file("share/completion/sluice.zsh"))
-    for line, wanted in pairs({ ["sluice pu"] = "publish", ["sluice serve --set redis.m"] = "redis.maxlen=", ["sluice serve --sc"] = "--scripts" }) do
+    for line, wanted in pairs({ ["sluice pu"] = "publish", ["sluice serve --set redis.m"] = "redis.maxlen=" }) do
       assert.equal(wanted .. "\n", (run({ "zsh", "-f", "spec/package/complete.zsh", folder, line, wanted })))
     end
   end)

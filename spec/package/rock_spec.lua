@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- The rocks that cmake/rock.sh built (spec/run has it do so): the tree that `luarocks make` installed, the binary rock packed from it, and the source rock.
+-- The rocks that cmake/rock.sh builds: the tree that `luarocks make` installed, the binary rock packed from it, and the source rock.
 -- LuaRocks is Debian's, the interpreter the stock lua5.4, and nothing here uses a network.
 local helper = require("spec.helper")
 local lfs = require("lfs")
@@ -43,6 +43,12 @@ local function run_lua(tree, text)
   assert.equal(0, status)
   return out
 end
+
+-- Once for all of this file, and at once where nothing has changed since.
+setup(function()
+  local status, out, err = process.run({ "cmake/rock.sh" }, { timeout = 280 })
+  assert.equal(0, status, out .. err)
+end)
 
 describe("the rock", function()
   after_each(helper.cleanup)
