@@ -198,7 +198,10 @@ static int stream_send_method(lua_State *L) {
     if (lua_type(L, 4) != LUA_TSTRING) {
         lua_rawgetp(L, LUA_REGISTRYINDEX, (const void *)stream_send_method); /* sluice.json.encode */
         lua_pushvalue(L, 4);
-        lua_call(L, 1, 1);
+        lua_call(L, 1, 2);
+        if (lua_isnil(L, -2))
+            return luaL_error(L, "stream:send: data cannot be sent as JSON: %s", lua_tostring(L, -1));
+        lua_pop(L, 1);
         lua_replace(L, 4);
     }
     data.ptr = lua_tolstring(L, 4, &data.len);
