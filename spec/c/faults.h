@@ -4,6 +4,7 @@
 #ifndef SLUICE_FAULTS_H
 #define SLUICE_FAULTS_H
 
+#include <malloc.h> /* before its names mean something else */
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
