@@ -11,7 +11,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-/* Allocations of lua_budget.c are Lua's: there are many more of them, and other places that have to survive their failure. */
+/* Allocations of pool.c are Lua's: there are many more of them, and other places that have to survive their failure. */
 #ifndef FAULTS_KIND
 #define FAULTS_KIND FAULT_MALLOC
 #endif
