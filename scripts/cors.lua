@@ -5,7 +5,7 @@
 local sluice = require "sluice"
 
 local ALLOW_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
-local ALLOW_HEADERS = "Authorization, Content-Type, Last-Event-ID, Cache-Control"
+local ALLOW_HEADERS = "Authorization, Content-Type, Last-Event-ID, Cache-Control, Idempotency-Key, X-Request-Id"
 local EXPOSE_HEADERS = "RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, RateLimit-Policy, Retry-After, WWW-Authenticate, X-Request-Id"
 local MAX_AGE = "7200" -- seconds for which a browser need not ask again; none keeps it longer
 

@@ -12,7 +12,8 @@ local METHODS = { "get", "post", "stream" }
 -- Defines the routes with `collector`, a route object of the router. `sluice` is what scripts see, before any of them could change it.
 --
 -- A part's handler runs only for who may: with a key a token of an administrator, without one this machine only; pages of other origins
--- never. With the option `open` no token is asked: for what holds no secret.
+-- never. With the option `open` it runs for those without such a token too, and gets what is to be said to them behind the request: for what
+-- holds no secret.
 return function(collector, sluice)
   local guard = access.new(sluice)
   local route = {}
@@ -23,7 +24,8 @@ return function(collector, sluice)
       local open = options.open
       -- Who may is decided here, so that scripts need not know of it: their auth hook lets these pass.
       return collector[method](collector, path, { auth = false, opening = options.opening }, function(first, second)
-        guard(second or first, open) -- (stream, request) or (request)
+        if open then return handler(first, guard(first, open)) end
+        guard(second or first) -- (stream, request) or (request)
         return handler(first, second)
       end)
     end

@@ -251,6 +251,13 @@ describe("the live page's door in Chromium", function()
     assert.is_nil(browser:run("return sessionStorage.getItem('sluice.token')"))
   end)
 
+  it("takes a token from the address, and out of it", function()
+    browser:open(page_of(server) .. "?token=" .. token({ sub = "root", sluice = { admin = true } }))
+    wait_text("#state", "live")
+    assert.equal(page_of(server), browser:run("return location.href"))
+    browser:click("#leave")
+  end)
+
   it("is back when the token has expired", function()
     sign_in(token({ sub = "root", exp = os.time() + 3, sluice = { admin = true } }))
     wait_text("#state", "live")

@@ -181,7 +181,7 @@ describe("answers", function()
     local function permission(origin, credentials)
       local all = readable_by(origin, credentials)
       all["allow-methods"] = "GET, HEAD, POST, PUT, PATCH, DELETE"
-      all["allow-headers"] = "Authorization, Content-Type, Last-Event-ID, Cache-Control"
+      all["allow-headers"] = "Authorization, Content-Type, Last-Event-ID, Cache-Control, Idempotency-Key, X-Request-Id"
       all["max-age"] = "7200"
       return all
     end

@@ -24,17 +24,26 @@ describe("the live page", function()
   teardown(helper.cleanup)
   after_each(helper.close_clients)
 
-  it("has a door that anyone may see where there is a key, and that holds nothing of the page", function()
-    local door = keyed:request("GET", "/_sluice/")
-    assert.equal(200, door.status)
-    assert.equal("text/html; charset=utf-8", door.headers["content-type"])
-    for _, target in ipairs({ "/_sluice/page", "/_sluice/live" }) do
-      for _, headers in ipairs({ {}, { Authorization = "Bearer wrong" }, bearer({ sub = "u" }), bearer({ sluice = { admin = false } }) }) do
+  it("has a door that anyone may see where there is a key, that says who may by its status, and that holds nothing of the page", function()
+    local good = keyed:request("GET", "/_sluice/", { headers = ADMIN })
+    assert.equal(200, good.status)
+    assert.is_string(good.headers.etag)
+    local refused = { { 401, {} }, { 401, { Authorization = "Bearer wrong" } }, { 403, bearer({ sub = "u" }) }, { 403, bearer({ sluice = { admin = false } }) } }
+    for _, case in ipairs(refused) do
+      local status, headers = case[1], case[2]
+      local door = keyed:request("GET", "/_sluice/", { headers = headers })
+      assert.equal(status, door.status)
+      assert.equal(status == 401, door.headers["www-authenticate"] ~= nil)
+      assert.equal("text/html; charset=utf-8", door.headers["content-type"])
+      assert.equal("no-store", door.headers["cache-control"])
+      assert.equal(good.body, door.body)
+      for _, target in ipairs({ "/_sluice/page", "/_sluice/live" }) do
         local answer = keyed:request("GET", target, { headers = headers })
-        assert.is_true(answer.status == 401 or answer.status == 403, target)
+        assert.equal(status, answer.status, target)
         assert.is_true(#answer.body < 200)
       end
     end
+    assert.equal(401, keyed:request("GET", "/_sluice/", { headers = { ["If-None-Match"] = good.headers.etag } }).status)
     assert.equal(200, keyed:request("GET", "/_sluice/page", { headers = ADMIN }).status)
   end)
 
@@ -90,7 +99,7 @@ describe("the live page", function()
   it("asks no other host, and has no style or handler in its markup", function()
     local page = json.decode(open:request("GET", "/_sluice/page").body)
     local door = open:request("GET", "/_sluice/").body
-    for _, text in ipairs({ page.body, page.style, page.script, (door:gsub("xmlns='http://www.w3.org/2000/svg'", "")) }) do
+    for _, text in ipairs({ page.body, page.style, page.script, door }) do
       assert.is_nil(text:find("https?://"))
       assert.is_nil(text:find("innerHTML", 1, true) and text == page.script or nil)
     end

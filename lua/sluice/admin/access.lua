@@ -13,21 +13,23 @@ local function find_token(request, cookie)
   return request:query("token") or (cookie and request:cookie(cookie))
 end
 
--- Returns a function (request, open) that returns where the request may go on and raises the refusal otherwise. `sluice` is what scripts see.
+-- Returns a function (request, open). Where the request may go on it returns nothing, and otherwise raises the refusal; `open` has one for want of an
+-- administrator's token returned instead: status, problem, headers. `sluice` is what scripts see.
 function access.new(sluice)
   local config, reject, verify, has_key = sluice.config, sluice.reject, sluice.jwt.verify, sluice.jwt.has_key
   local origins, cookie, proxied = sluice.origins, config.jwt.cookie, #config.trust_proxy > 0
 
+  -- Returns nothing where the request is an administrator's; or status, problem, headers.
   local function check_claims(request)
     local claims = request.claims
     if not claims then
       local token = find_token(request, cookie)
       local problem = "missing token"
       if token and token ~= "" then claims, problem = verify(token) end
-      if not claims then reject(401, problem, { ["WWW-Authenticate"] = CHALLENGE }) end
+      if not claims then return 401, problem, { ["WWW-Authenticate"] = CHALLENGE } end
     end
     local rights = claims.sluice
-    if type(rights) ~= "table" or rights.admin ~= true then reject(403, "the token is no administrator's: its claim sluice.admin must be true") end
+    if type(rights) ~= "table" or rights.admin ~= true then return 403, "the token is no administrator's: its claim sluice.admin must be true" end
     if type(claims.exp) == "number" then request.expires = claims.exp end
   end
 
@@ -42,11 +44,10 @@ function access.new(sluice)
   return function(request, open)
     local allowed, why = origins:may_act(request, true)
     if not allowed then reject(403, why) end
-    if not has_key then
-      check_place(request)
-    elseif not open then
-      check_claims(request)
-    end
+    if not has_key then return check_place(request) end
+    local status, problem, headers = check_claims(request)
+    if open then return status, problem, headers end
+    if status then reject(status, problem, headers) end
   end
 end
 

@@ -88,20 +88,32 @@ return function(route, sluice)
   local remember, recall = sampler(sluice)
   sluice.spawn(remember)
   sluice.every(STEP_S, remember)
-  local headers = {
-    ["Content-Type"] = "text/html; charset=utf-8", ["Content-Security-Policy"] = composed.policy, ETag = composed.tag,
-    ["Cache-Control"] = "no-cache", ["X-Content-Type-Options"] = "nosniff", ["X-Frame-Options"] = "DENY", ["Referrer-Policy"] = "no-referrer",
-    ["Cross-Origin-Opener-Policy"] = "same-origin", ["Cross-Origin-Resource-Policy"] = "same-origin",
-  }
+  -- Of the door, with more.
+  local function headers(more)
+    local fields = {
+      ["Content-Type"] = "text/html; charset=utf-8", ["Content-Security-Policy"] = composed.policy, ["X-Content-Type-Options"] = "nosniff",
+      ["X-Frame-Options"] = "DENY", ["Referrer-Policy"] = "no-referrer",
+      ["Cross-Origin-Opener-Policy"] = "same-origin", ["Cross-Origin-Resource-Policy"] = "same-origin",
+    }
+    for name, value in pairs(more) do fields[name] = value end
+    return fields
+  end
 
   route:get("/_sluice", { open = true }, function()
     return 308, "", { Location = "_sluice/" }
   end)
 
-  route:get("/_sluice/", { open = true }, function(request)
+  -- Whoever may not go on is told so by the status, and shown where to sign in.
+  route:get("/_sluice/", { open = true }, function(request, refused, _, challenge)
+    if refused then
+      local fields = challenge or {}
+      fields["Cache-Control"] = "no-store"
+      return refused, composed.door, headers(fields)
+    end
+    local fields = headers({ ETag = composed.tag, ["Cache-Control"] = "no-cache" })
     local known = request:header("If-None-Match")
-    if known and (known == "*" or known:find(composed.tag, 1, true)) then return 304, nil, headers end
-    return 200, composed.door, headers
+    if known and (known == "*" or known:find(composed.tag, 1, true)) then return 304, nil, fields end
+    return 200, composed.door, fields
   end)
 
   route:get("/_sluice/page", function()

@@ -2,13 +2,21 @@
 // The way in: fetches the page itself, with the token where one is needed, and asks for that. Nothing of the page is here.
 "use strict";
 (() => {
-  const TOKEN = "sluice.token", NOTICE = "sluice.notice";
+  const TOKEN = "sluice.token", NOTICE = "sluice.notice", TOKEN_TEXT = /^[\x21-\x7e]+$/;
   const door = document.querySelector(".door"), form = door.querySelector("form");
   const field = document.getElementById("door-token"), problem = document.getElementById("door-problem");
   // The one place where text becomes code: what this server answers to an administrator. The page itself is left no such way.
   const same = (text) => text;
   const trusted = window.trustedTypes
     ? window.trustedTypes.createPolicy("sluice", { createHTML: same, createScript: same }) : { createHTML: same, createScript: same };
+
+  // A token in the address (?token=) is taken out of it, so that it is not in what is copied from there.
+  const address = new URL(location.href), brought = address.searchParams.get("token");
+  if (brought !== null) {
+    if (TOKEN_TEXT.test(brought)) sessionStorage.setItem(TOKEN, brought);
+    address.searchParams.delete("token");
+    history.replaceState(null, "", address);
+  }
 
   const headers = (more) => {
     const token = sessionStorage.getItem(TOKEN);
@@ -68,7 +76,7 @@
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const token = field.value.trim();
-    if (!/^[\x21-\x7e]+$/.test(token)) return tell("This is no token.");
+    if (!TOKEN_TEXT.test(token)) return tell("This is no token.");
     sessionStorage.setItem(TOKEN, token);
     field.value = "";
     knock();
