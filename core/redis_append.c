@@ -40,8 +40,30 @@ static void give_back(struct redis_log *l, struct redis_question *q, enum redis_
         l->stats.refused++;
         pthread_mutex_unlock(&l->lock);
     }
-    if (hub_post(l->hub, q->worker, &q->task) != 0)
+    if (hub_post(l->hub, q->worker, &q->task) == 0)
+        return;
+    /* Cancelling it is not for this thread: as long as the worker runs, what waits for the answer is the worker's. */
+    q->next = l->late;
+    l->late = q;
+}
+
+/* Tries again. */
+static void give_back_late(struct redis_log *l) {
+    for (struct redis_question **at = &l->late; *at;) {
+        struct redis_question *q = *at, *next = q->next;
+        if (hub_post(l->hub, q->worker, &q->task) == 0)
+            *at = next;
+        else
+            at = &q->next;
+    }
+}
+
+static void cancel_all(struct redis_question *q) {
+    while (q) {
+        struct redis_question *next = q->next;
         q->task.cancel(&q->task);
+        q = next;
+    }
 }
 
 /* A question that Redis has or had. */
@@ -73,6 +95,7 @@ static void appended(struct asked *a) {
 
 void redis_append_release(struct redis_log *l, bool all) {
     uint64_t now = uv_now(l->loop);
+    give_back_late(l);
     while (!list_empty(&l->held)) {
         struct asked *a = list_entry(l->held.next, struct asked, node);
         if (!all && message_id_after(a->question->id, l->follow.position) && now < a->until_ms)
@@ -219,7 +242,10 @@ static bool ask_append(struct redis_log *l, struct asked *a) {
         add_text(&c, maxlen);
         add_text(&c, "*");
         add_fields(&c, l, q, generation);
-        return redis_link_ask(l->command, on_appended, a, c.count, c.argv, c.lens);
+        if (redis_link_ask(l->command, on_appended, a, c.count, c.argv, c.lens))
+            return true;
+        redis_link_fail(l->command, "not enough memory"); /* the count's answer, which is on its way, must not find `a` gone */
+        return false;
     }
     struct buf once = {0};
     if (buf_appendf(&once, "%s:once:", l->config->redis_key.data) != 0 || buf_append_slice(&once, key) != 0) {
@@ -291,27 +317,20 @@ void redis_append_cancel(struct redis_log *l) {
     struct redis_question *q = l->first;
     l->first = NULL;
     l->last = &l->first;
-    l->refusing = true;
     pthread_mutex_unlock(&l->lock);
-    while (q) {
-        struct redis_question *next = q->next;
-        q->task.cancel(&q->task);
-        q = next;
-    }
+    cancel_all(q);
+    cancel_all(l->late);
+    l->late = NULL;
 }
 
 void redis_log_ask(struct redis_log *l, struct redis_question *q) {
     q->next = NULL;
     pthread_mutex_lock(&l->lock);
-    bool refusing = l->refusing, first = l->first == NULL;
-    if (!refusing) {
-        *l->last = q;
-        l->last = &q->next;
-    }
+    bool first = l->first == NULL;
+    *l->last = q;
+    l->last = &q->next;
     pthread_mutex_unlock(&l->lock);
-    if (refusing)
-        give_back(l, q, q->is_id ? REDIS_UNKNOWN : REDIS_REFUSED, "the server leaves");
-    else if (first)
+    if (first)
         uv_async_send(&l->asked);
 }
 

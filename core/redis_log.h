@@ -41,7 +41,7 @@ bool redis_log_start(struct redis_log *l, const volatile bool *stop, char error[
 /* Tells the other nodes that this one leaves, and calls `left` when they know or it takes too long. On the loop's thread. */
 void redis_log_leave(struct redis_log *l, void (*left)(void *context), void *context);
 
-/* Ends the connections; questions are answered no more. On the loop's thread or when that has ended; the loop is to be run until it is dry, then redis_log_free frees the rest. NULL is fine in both. */
+/* Ends the connections and cancels the questions that are left. When the workers and the loop's thread have ended; the loop is to be run until it is dry, then redis_log_free frees the rest. NULL is fine in both. */
 void redis_log_close(struct redis_log *l);
 void redis_log_free(struct redis_log *l);
 

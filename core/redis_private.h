@@ -58,6 +58,7 @@ struct redis_log {
     struct redis_counts counts;
     size_t asked_count, asked_bytes; /* questions that Redis has not answered */
     struct list held;                /* answers that wait for the message to be followed */
+    struct redis_question *late;     /* answered, but the inbox of their worker had no room, or is closed */
     uv_async_t asked;
     uv_timer_t tick;
     uv_timer_t leave;
@@ -66,7 +67,6 @@ struct redis_log {
 
     pthread_mutex_t lock; /* guards all below */
     struct redis_question *first, **last; /* asked, not yet taken up */
-    bool refusing;                        /* nobody takes up any more */
     char trouble_command[REDIS_WHY_BYTES], trouble_follow[REDIS_WHY_BYTES]; /* empty: none */
     struct redis_log_stats stats;
 };
