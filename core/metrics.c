@@ -11,7 +11,7 @@ const char *const METRICS_CLOSE_NAMES[METRICS_CLOSE_VALUES] = {"left",    "finis
                                                                "expired", "drained",  "reloaded", "abuse", "no memory"};
 const char *const METRICS_DROP_NAMES[METRICS_DROP_VALUES] = {"drop_oldest", "conflate", "script"};
 const char *const METRICS_STATUS_NAMES[METRICS_STATUS_VALUES] = {"400", "401", "403", "404", "405", "406", "408", "409", "413",
-                                                                 "414", "415", "429", "431", "500", "501", "503", "505", "other"};
+                                                                 "414", "415", "422", "429", "431", "500", "501", "503", "505", "other"};
 
 /* The upper ends of buckets, and how they are written: in seconds, as OpenMetrics wants them. */
 static const struct {

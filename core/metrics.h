@@ -82,7 +82,7 @@
 /* The values of labels. Names are in metrics.c. */
 enum metrics_close { METRICS_CLOSE_SLOW = 4, METRICS_CLOSE_STALE = 5, METRICS_CLOSE_VALUES = 11 }; /* enum stream_end, in its order */
 enum metrics_drop { DROP_OLDEST, DROP_CONFLATED, DROP_SCRIPT, METRICS_DROP_VALUES };
-enum metrics_status { METRICS_STATUS_VALUES = 18 };
+enum metrics_status { METRICS_STATUS_VALUES = 19 };
 
 extern const char *const METRICS_CLOSE_NAMES[METRICS_CLOSE_VALUES];
 extern const char *const METRICS_DROP_NAMES[METRICS_DROP_VALUES];
