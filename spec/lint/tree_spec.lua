@@ -68,6 +68,23 @@ describe("the tree", function()
     assert.same({}, without)
   end)
 
+  it("includes headers of a file's own layer or below, by the map in CONTRIBUTING.md, which names every file", function()
+    local layers, found = {}, {}
+    for layer, row in read("CONTRIBUTING.md"):gmatch("\n| L(%d) ([^\n]+)") do
+      for name in row:gmatch("`([%w_]+)%.?h?`") do layers[name] = layers[name] or tonumber(layer) end
+    end
+    for _, path in ipairs(find("core", "%.[ch]$")) do
+      local layer = layers[path:match("([^/]+)%.[ch]$")]
+      if not layer then found[#found + 1] = path .. " is not in the map" end
+      for header in read(path):gmatch('#%s*include%s+"([%w_]+)%.h"') do
+        if (layers[header] or 0) > (layer or 0) then found[#found + 1] = path .. " includes " .. header .. ".h" end
+      end
+      local uv = read(path):find("#%s*include%s+<uv%.h>")
+      if uv and layer and layer < 3 then found[#found + 1] = path .. " includes uv.h" end
+    end
+    assert.same({}, found)
+  end)
+
   it("includes Lua's headers and the files that do in lua_*.c and .h only", function()
     assert.same({}, outside(includers("^lua%.h$"), "^lua_"))
     assert.same({}, outside(includers("^lauxlib%.h$"), "^lua_"))
