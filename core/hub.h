@@ -12,8 +12,15 @@
 struct hub;
 struct hub_channel;
 
+/* Initialisers of a struct must name its members; checked by gcc. */
+#if __has_attribute(designated_init)
+#define HUB_NAMED_INIT __attribute__((designated_init))
+#else
+#define HUB_NAMED_INIT
+#endif
+
 /* Something to be done on a worker, at a place in the one order. Belongs to its maker; `run` may free it. */
-struct task {
+struct HUB_NAMED_INIT task {
     void (*run)(struct task *task, void *worker);
     /* The worker ended before it came to this: release what the task holds. */
     void (*cancel)(struct task *task);

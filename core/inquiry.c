@@ -90,13 +90,13 @@ struct inquiry *inquiry_new(struct worker *from, inquiry_fn ask, const void *que
     q->question = copy;
     q->done = done;
     q->context = context;
-    q->over = (struct task){run_over, cancel_over};
+    q->over = (struct task){.run = run_over, .cancel = cancel_over};
     q->count = count;
     atomic_init(&q->refs, count + 1);
     atomic_init(&q->waiting, count);
     for (unsigned i = 0; i < count; i++) {
         q->parts[i].inquiry = q;
-        q->parts[i].task = (struct task){run_part, cancel_part};
+        q->parts[i].task = (struct task){.run = run_part, .cancel = cancel_part};
     }
     for (unsigned i = 0; i < count; i++) {
         if (hub_post(from->hub, i, &q->parts[i].task) != 0)

@@ -74,7 +74,7 @@ static struct log_wait *wait_new(struct worker *w) {
     struct log_wait *wait = calloc(1, sizeof *wait);
     if (!wait)
         return NULL;
-    wait->question.task = (struct task){run, cancel};
+    wait->question.task = (struct task){.run = run, .cancel = cancel};
     wait->question.worker = w->index;
     return wait;
 }

@@ -313,7 +313,7 @@ static struct host_publish *host_new(struct slice channel_name, struct slice eve
     struct host_publish *h = calloc(1, sizeof *h);
     if (!h)
         return NULL;
-    h->task = (struct task){host_run, host_cancel};
+    h->task = (struct task){.run = host_run, .cancel = host_cancel};
     h->refs = 2;
     pthread_mutex_init(&h->lock, NULL);
     pthread_cond_init(&h->changed, NULL);

@@ -55,7 +55,7 @@ static struct task *rejoin_task(struct message_id last) {
     struct rejoin_task *task = malloc(sizeof *task);
     if (!task)
         return NULL;
-    *task = (struct rejoin_task){{run_rejoin, cancel_rejoin}, last};
+    *task = (struct rejoin_task){.task = {.run = run_rejoin, .cancel = cancel_rejoin}, .last = last};
     return &task->task;
 }
 

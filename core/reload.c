@@ -120,7 +120,7 @@ static struct attempt *attempt_new(struct server *s, struct snapshot *snapshot, 
             answer(a, &NO_MEMORY);
             continue;
         }
-        *load = (struct load_task){{run_load, cancel_load}, a};
+        *load = (struct load_task){.task = {.run = run_load, .cancel = cancel_load}, .attempt = a};
         if (hub_post(s->hub, i, &load->task) != 0)
             cancel_load(&load->task);
     }
@@ -136,7 +136,7 @@ static bool decide(struct server *s, bool accept) {
                 free(tasks[--i]);
             return false;
         }
-        *task = (struct decide_task){{run_decide, cancel_decide}, accept};
+        *task = (struct decide_task){.task = {.run = run_decide, .cancel = cancel_decide}, .accept = accept};
         tasks[i] = &task->task;
     }
     return hub_post_all(s->hub, tasks) == 0;

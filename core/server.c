@@ -18,8 +18,8 @@
 #include "redis_log.h"
 #include "reload.h"
 #include "status.h"
-#include "tap.h"
 #include "stream_gzip.h"
+#include "tap.h"
 #include "watcher.h"
 
 enum {
@@ -55,27 +55,38 @@ void server_worker_ended(struct server *s) {
     uv_async_send(&s->command);
 }
 
-static void run_sweep(struct task *task, void *worker) {
-    worker_sweep(worker);
+/* Something that every worker is to do. */
+struct call_task {
+    struct task task;
+    void (*call)(struct worker *w);
+};
+
+static void run_call(struct task *task, void *worker) {
+    ((struct call_task *)(void *)task)->call(worker);
     free(task);
 }
 
-static void cancel_sweep(struct task *task) {
+static void cancel_call(struct task *task) {
     free(task);
+}
+
+/* Has each worker call that, at its next turn; where memory is short some do not. */
+static void call_all(struct server *s, void (*call)(struct worker *w)) {
+    for (unsigned i = 0; i < s->started; i++) {
+        struct call_task *task = malloc(sizeof *task);
+        if (!task)
+            return;
+        *task = (struct call_task){.task = {.run = run_call, .cancel = cancel_call}, .call = call};
+        if (hub_post(s->hub, i, &task->task) != 0)
+            free(task);
+    }
 }
 
 void server_sweep(struct server *s, uint64_t now_ms) {
     uint_fast64_t last = atomic_load(&s->swept_ms);
     if (now_ms < last + SWEEP_MS || !atomic_compare_exchange_strong(&s->swept_ms, &last, now_ms))
         return;
-    for (unsigned i = 0; i < s->started; i++) {
-        struct task *task = malloc(sizeof *task);
-        if (!task)
-            return;
-        *task = (struct task){run_sweep, cancel_sweep};
-        if (hub_post(s->hub, i, task) != 0)
-            free(task);
-    }
+    call_all(s, worker_sweep);
 }
 
 /* Tells every worker to leave. */
@@ -295,11 +306,7 @@ static int start_control(struct server *s) {
         if (!s->watcher)
             return UV_ENOMEM;
     }
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    rc = uv_thread_create(&s->control, control, s);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    rc = worker_thread(&s->control, control, s);
     s->control_started = rc == 0;
     return rc;
 }
@@ -311,7 +318,6 @@ static void options_free(struct server_options *options) {
     snapshot_source_deinit(&options->source);
 }
 
-/* The keys that tokens are verified with. */
 /* The shared compression, where it is on. A chain that was silent for so long that all its streams had a comment of their own begins anew. */
 static bool make_chains(struct server *s) {
     const struct config *config = s->config;
@@ -321,6 +327,7 @@ static bool make_chains(struct server *s) {
     return s->chains || !config->gzip;
 }
 
+/* The keys that tokens are verified with. */
 static bool make_keys(struct server *s, char error[SERVER_ERROR_BYTES]) {
     const struct config *c = s->config;
     if (!c->has_key)
@@ -479,7 +486,7 @@ static bool listen_all(struct server *s, struct listen_address *address, char er
             free(task);
             return false;
         }
-        *task = (struct listen_task){{run_listen, cancel_listen}, fd};
+        *task = (struct listen_task){.task = {.run = run_listen, .cancel = cancel_listen}, .fd = fd};
         if (hub_post(s->hub, i, &task->task) != 0) {
             cancel_listen(&task->task);
             explain(error, "not enough memory");
@@ -580,25 +587,9 @@ bool server_reload(struct server *s, struct policy_error *error) {
     return ok;
 }
 
-static void run_watch(struct task *task, void *worker) {
-    tap_watch(worker);
-    free(task);
-}
-
-static void cancel_watch(struct task *task) {
-    free(task);
-}
-
 void server_set_log(struct server *s, const struct log_settings *settings) {
     log_set(&s->log, settings);
-    for (unsigned i = 0; i < s->started; i++) {
-        struct task *task = malloc(sizeof *task);
-        if (!task)
-            return;
-        *task = (struct task){run_watch, cancel_watch};
-        if (hub_post(s->hub, i, task) != 0)
-            free(task);
-    }
+    call_all(s, tap_watch);
 }
 
 bool server_wait(struct server *s, unsigned timeout_ms, int *status, bool *hangup) {

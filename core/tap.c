@@ -146,7 +146,7 @@ struct tap *tap_open(struct worker *from, const struct tap_rule *rule, void (*re
     tap->owner = from;
     tap->ready = ready;
     tap->context = context;
-    tap->wake = (struct task){run_wake, cancel_wake};
+    tap->wake = (struct task){.run = run_wake, .cancel = cancel_wake};
     tap->count = count;
     pthread_mutex_init(&tap->lock, NULL);
     atomic_init(&tap->refs, count + 1);
@@ -155,8 +155,8 @@ struct tap *tap_open(struct worker *from, const struct tap_rule *rule, void (*re
         struct tap_link *link = &tap->links[i];
         list_init(&link->node);
         link->tap = tap;
-        link->open = (struct task){run_open, cancel_open};
-        link->shut = (struct task){run_shut, cancel_shut};
+        link->open = (struct task){.run = run_open, .cancel = cancel_open};
+        link->shut = (struct task){.run = run_shut, .cancel = cancel_shut};
         opens[i] = &link->open;
     }
     if (hub_post_all(from->hub, opens) == 0)

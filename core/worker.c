@@ -146,6 +146,7 @@ void worker_sweep(struct worker *w) {
 }
 
 static void check_end(struct worker *w);
+static void drain(struct worker *w, uint64_t drain_ms);
 
 void worker_order(struct worker *w, enum worker_order order, uint64_t drain_ms) {
     atomic_store_explicit(&w->order_drain_ms, drain_ms, memory_order_relaxed);
@@ -158,9 +159,9 @@ static void obey(struct worker *w) {
         return;
     int order = atomic_exchange_explicit(&w->order, ORDER_NONE, memory_order_acquire);
     if (order == ORDER_STOP)
-        worker_stop(w);
+        w->stopping = true;
     else
-        worker_drain(w, atomic_load_explicit(&w->order_drain_ms, memory_order_relaxed));
+        drain(w, atomic_load_explicit(&w->order_drain_ms, memory_order_relaxed));
 }
 
 /* What is to be done after each wait. Returns true where something is left that cannot wait for input. */
@@ -238,7 +239,7 @@ void worker_ping(struct worker *w) {
     if (atomic_load_explicit(&w->ping_sent_ns, memory_order_acquire))
         return;
     atomic_store_explicit(&w->ping_sent_ns, uv_hrtime(), memory_order_relaxed);
-    w->ping = (struct task){run_ping, cancel_ping};
+    w->ping = (struct task){.run = run_ping, .cancel = cancel_ping};
     if (hub_post(w->hub, w->index, &w->ping) != 0)
         atomic_store_explicit(&w->ping_sent_ns, 0, memory_order_relaxed);
 }
@@ -280,7 +281,8 @@ void worker_listen(struct worker *w, int fd) {
     begin_to_listen(w);
 }
 
-void worker_unlisten(struct worker *w) {
+/* Accepts no more. */
+static void unlisten(struct worker *w) {
     if (w->listener.fd < 0)
         return;
     listener_ready(&w->listener, EPOLLIN); /* what has connected already is still served */
@@ -297,13 +299,13 @@ static void check_end(struct worker *w) {
             if (c->state == CONN_LINGER || !outq_empty(&c->out))
                 return; /* an answer is still on its way */
         }
-        worker_stop(w);
+        w->stopping = true;
     }
 }
 
 static void drain_over(struct wheel_timer *timer, uint64_t now_ms) {
     (void)now_ms;
-    worker_stop(list_entry(timer, struct worker, drain_timer));
+    list_entry(timer, struct worker, drain_timer)->stopping = true;
 }
 
 void worker_drain_stream(struct worker *w, struct stream *s) {
@@ -313,11 +315,12 @@ void worker_drain_stream(struct worker *w, struct stream *s) {
     conn_set_deadline(s->conn, s->drain_ms);
 }
 
-void worker_drain(struct worker *w, uint64_t drain_ms) {
+/* Ends streams over the drain period, then the loop. */
+static void drain(struct worker *w, uint64_t drain_ms) {
     if (w->stopping)
         return;
     w->draining = true;
-    worker_unlisten(w);
+    unlisten(w);
     wheel_set(&w->wheel, &w->drain_timer, worker_now(w) + drain_ms);
     struct list *ring = &w->registry.all->ring;
     for (struct list *node = ring->next; node != ring; node = node->next) {
@@ -327,13 +330,9 @@ void worker_drain(struct worker *w, uint64_t drain_ms) {
     }
 }
 
-void worker_stop(struct worker *w) {
-    w->stopping = true;
-}
-
 /* Closes all that is open. */
 static void shut(struct worker *w) {
-    worker_unlisten(w);
+    unlisten(w);
     hub_close_inbox(w->hub, w->index);
     while (!list_empty(&w->conns)) {
         struct conn *c = list_entry(w->conns.next, struct conn, node);
@@ -344,7 +343,7 @@ static void shut(struct worker *w) {
     reap(w);
     take_inbox(w); /* tasks that came before the inbox was closed; messages are for nobody */
     tap_leave(w);
-    worker_unlisten(w);
+    unlisten(w);
     reap(w);
     if (w->policy)
         w->ops->destroy(w->policy);
@@ -397,18 +396,22 @@ static int prepare(struct worker *w) {
     return w->policy ? 0 : -ENOMEM;
 }
 
+int worker_thread(uv_thread_t *thread, void (*body)(void *argument), void *argument) {
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int rc = uv_thread_create(thread, body, argument);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return rc;
+}
+
 int worker_start(struct worker *w) {
     int rc = prepare(w);
     if (rc) {
         undo_start(w);
         return rc;
     }
-    /* The host's thread takes signals, ours never do. */
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    rc = uv_thread_create(&w->thread, run, w);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    rc = worker_thread(&w->thread, run, w);
     if (rc)
         undo_start(w);
     return rc;

@@ -95,7 +95,10 @@ struct worker {
     char scratch[WORKER_SCRATCH];
 };
 
-/* Starts the thread. Returns 0, or a negative error with nothing left of it but the memory of `w`. */
+/* Starts a thread that takes no signals: those are the host's. Returns 0 or a negative error. */
+int worker_thread(uv_thread_t *thread, void (*body)(void *argument), void *argument);
+
+/* Starts the worker's. Returns 0, or a negative error with nothing left of it but the memory of `w`. */
 int worker_start(struct worker *w);
 
 /* Waits for the thread's end and frees what is left. */
@@ -121,24 +124,15 @@ uint64_t worker_spread(struct worker *w, uint64_t value);
 /* Begins to accept on a bound and listening socket, which the worker owns from here on. Where the system refuses that now, it is tried again. */
 void worker_listen(struct worker *w, int fd);
 
-/* Accepts no more. */
-void worker_unlisten(struct worker *w);
-
 /* Closes the streams whose clients are found dead. */
 void worker_sweep(struct worker *w);
 
 /* The log has begun anew, or can be asked again: streams whose position belongs to none, or is later than its newest id `last`, are told a gap and go on with what is kept. */
 void worker_rejoin_streams(struct worker *w, struct message_id last);
 
-/* Ends streams over the drain period, then the loop. */
-void worker_drain(struct worker *w, uint64_t drain_ms);
-
 /* Gives a stream that begins while the worker drains its time to end. */
 struct stream;
 void worker_drain_stream(struct worker *w, struct stream *s);
-
-/* Ends the loop as soon as nothing runs; `draining` workers call it through their timers. */
-void worker_stop(struct worker *w);
 
 /* How long one turn of scripts keeps the worker busy by now, in milliseconds; 0 where it is not worth telling. Safe from any thread. */
 uint64_t worker_busy_ms(const struct worker *w);

@@ -88,7 +88,7 @@ static void cancel(struct task *task) {
 
 TEST(a_log_that_begins_anew_has_another_epoch) {
     struct inbox inbox = {0};
-    struct task task = {run, cancel};
+    struct task task = {.run = run, .cancel = cancel};
     struct task *tasks[1] = {&task};
     struct hub_joined joined;
     setup_following();
