@@ -76,7 +76,8 @@ static int append_without_tokens(struct buf *out, struct slice s) {
     return rc ? rc : buf_append(out, s.ptr + from, s.len - from);
 }
 
-int access_target(struct buf *out, struct slice target) {
+/* Appends a request target with "***" in the place of the values that may be secrets. Returns 0 or -ENOMEM. */
+static int append_target(struct buf *out, struct slice target) {
     const char *mark = memchr(target.ptr, '?', target.len);
     size_t path = mark ? (size_t)(mark - target.ptr) + 1 : target.len;
     int rc = append_without_tokens(out, slice_make(target.ptr, path));
@@ -131,7 +132,7 @@ static void add_target(struct record *r, const struct exchange *x) {
     struct slice target = x->request.target;
     if (target.len > ACCESS_TARGET_BYTES)
         target.len = ACCESS_TARGET_BYTES;
-    if (!target.ptr || access_target(&r->target, target) != 0)
+    if (!target.ptr || append_target(&r->target, target) != 0)
         buf_clear(&r->target);
     add(r, "method", x->request.method_name.ptr ? x->request.method_name : slice_of("-"));
     add(r, "target", r->target.len ? buf_slice(&r->target) : slice_of("-"));

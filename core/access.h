@@ -18,7 +18,4 @@ void access_opened(struct stream *s, const struct exchange *x);
 /* It has ended: frees that. Called once for every stream. */
 void access_ended(struct stream *s);
 
-/* Appends a request target with "***" in the place of the values that may be secrets. Returns 0 or -ENOMEM. */
-int access_target(struct buf *out, struct slice target);
-
 #endif

@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <lauxlib.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -487,7 +486,7 @@ static int tap_close_method(lua_State *L) {
 
 /* Pushes a list of what lies in `frames`. */
 static void push_frames(lua_State *L, const struct buf *frames) {
-    char id[20];
+    char id[17];
     lua_newtable(L);
     lua_Integer n = 0;
     for (size_t at = 0; at < frames->len;) {
@@ -495,7 +494,7 @@ static void push_frames(lua_State *L, const struct buf *frames) {
         memcpy(&head, frames->data + at, sizeof head);
         at += sizeof head;
         lua_createtable(L, 0, 5);
-        snprintf(id, sizeof id, "%016" PRIx64, head.stream);
+        u64_hex(id, head.stream);
         lua_pushstring(L, id);
         lua_setfield(L, -2, "stream");
         if (head.channel_len) {

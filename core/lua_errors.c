@@ -91,7 +91,8 @@ static void describe(struct policy *p, lua_State *co, char text[TEXT_BYTES], cha
         snprintf(text, TEXT_BYTES, "%s: %s", place, value);
 }
 
-void lua_errors_split(const char *text, struct policy_error *error) {
+/* What is wrong with the load that `text` tells, in parts. */
+static void split(const char *text, struct policy_error *error) {
     size_t length = place_length(text);
     const char *colon = strchr(text, ':');
     *error = (struct policy_error){0};
@@ -112,7 +113,7 @@ void lua_errors_split(const char *text, struct policy_error *error) {
 void lua_errors_fill(struct policy *p, lua_State *co, struct policy_error *error) {
     char text[TEXT_BYTES], place[ERROR_PLACE_BYTES];
     describe(p, co, text, place);
-    lua_errors_split(text, error);
+    split(text, error);
 }
 
 /* --- the log ------------------------------------------------------------------------------------ */

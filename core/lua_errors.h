@@ -41,7 +41,4 @@ void lua_errors_log_text(struct policy *p, const char *what, const char *text);
 /* Fills `error` with what `co` failed with: file, line and message. */
 void lua_errors_fill(struct policy *p, lua_State *co, struct policy_error *error);
 
-/* What is wrong with the load that `text` tells, in parts. */
-void lua_errors_split(const char *text, struct policy_error *error);
-
 #endif

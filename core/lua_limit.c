@@ -6,15 +6,14 @@
 #include <string.h>
 
 #include "lua_policy.h"
+#include "ratelimit_share.h"
 #include "server.h"
-
-enum { LIMIT_KEY_BYTES = 512 };
 
 static struct slice check_key(lua_State *L) {
     struct slice key;
     luaL_checktype(L, 1, LUA_TSTRING);
     key.ptr = lua_tolstring(L, 1, &key.len);
-    luaL_argcheck(L, key.len > 0 && key.len <= LIMIT_KEY_BYTES, 1, "a key has 1 to 512 bytes");
+    luaL_argcheck(L, key.len > 0 && key.len <= RATELIMIT_KEY_BYTES, 1, "a key has 1 to 512 bytes");
     return key;
 }
 

@@ -93,7 +93,6 @@ static void on_drained(struct policy *p, struct exchange *x) {
     }
 }
 
-
 /* --- garbage ------------------------------------------------------------------------------------ */
 
 /* A cycle is over. The next begins when a fixed amount was allocated, not a share of what is in use: marking a small heap again and again for a

@@ -162,11 +162,15 @@ static int after_send(lua_State *L, struct stream *s, bool open) {
     return lua_yieldk(L, 0, 0, NULL);
 }
 
-/* Others may not fill the queue either, and cannot wait. */
+/* Others may not fill the queue either, and cannot wait: pushes false and why, and returns true, where it is full. */
 static bool refuse_full(lua_State *L, struct stream *s) {
     struct routine *r = policy_of(L)->running;
     bool own = r && s->exchange && r->exchange == s->exchange;
-    return !own && stream_full(s);
+    if (own || !stream_full(s))
+        return false;
+    lua_pushboolean(L, 0);
+    lua_pushliteral(L, "the client is slow: nothing was sent");
+    return true;
 }
 
 static int stream_send_method(lua_State *L) {
@@ -210,11 +214,8 @@ static int stream_send_method(lua_State *L) {
         return luaL_error(L, "stream:send: %s", why);
     if (!lua_stream_begin(L, s))
         return after_send(L, s, false);
-    if (refuse_full(L, s)) {
-        lua_pushboolean(L, 0);
-        lua_pushliteral(L, "the client is slow: nothing was sent");
+    if (refuse_full(L, s))
         return 2;
-    }
     int rc = stream_send(s, event, data);
     if (rc == -ENOMEM)
         return luaL_error(L, "not enough memory");
@@ -228,11 +229,8 @@ static int stream_comment_method(lua_State *L) {
     text.ptr = luaL_optlstring(L, 2, "", &text.len);
     if (!lua_stream_begin(L, s))
         return after_send(L, s, false);
-    if (refuse_full(L, s)) {
-        lua_pushboolean(L, 0);
-        lua_pushliteral(L, "the client is slow: nothing was sent");
+    if (refuse_full(L, s))
         return 2;
-    }
     int rc = stream_comment(s, text);
     if (rc == -ENOMEM)
         return luaL_error(L, "not enough memory");
@@ -411,11 +409,9 @@ static int stream_is_open(lua_State *L) {
 /* --- fields ------------------------------------------------------------------------------------- */
 
 static void push_stream_id(lua_State *L, const struct stream *s) {
-    static const char HEX[] = "0123456789abcdef";
-    char id[16];
-    for (int i = 0; i < 16; i++)
-        id[i] = HEX[s->id >> (60 - 4 * i) & 15];
-    lua_pushlstring(L, id, sizeof id);
+    char id[17];
+    u64_hex(id, s->id);
+    lua_pushlstring(L, id, sizeof id - 1);
 }
 
 enum { FIELD_ID = 1, FIELD_USER, FIELD_REQUEST, FIELD_LAST_EVENT_ID, FIELD_OPENING };
