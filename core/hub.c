@@ -13,7 +13,8 @@ enum {
     INBOX_MAX_ITEMS = 1 << 17,
     INBOX_MAX_BYTES = 64 << 20,
     SWEEP_SLOTS = 512,
-    ACTIVITY_MS = 5000
+    ACTIVITY_MS = 5000,
+    ACTIVITY_LATE_MS = 60000 /* clocks of nodes differ, too */
 };
 
 struct hub_channel {
@@ -239,10 +240,11 @@ static void turn_activity(struct hub_channel *ch, uint64_t now_ms) {
     ch->window = window;
 }
 
-static void count_activity(struct hub_channel *ch, uint64_t now_ms) {
+/* Counts a message of `at_ms`; what is read from the log long after that, as at the start, is no activity of now. */
+static void count_activity(struct hub_channel *ch, uint64_t at_ms, uint64_t now_ms) {
     turn_activity(ch, now_ms);
     ch->published++;
-    ch->recent++;
+    ch->recent += at_ms + ACTIVITY_LATE_MS > now_ms;
 }
 
 static struct message_id next_id(struct hub *hub, uint64_t now_ms) {
@@ -278,7 +280,7 @@ int hub_publish(struct hub *hub, struct message *m, int from, uint64_t now_ms, u
         if (inbox_put_message(&hub->inboxes[i], m) && (int)i != from)
             wake[wakes++] = (uint8_t)i;
     }
-    count_activity(ch, now_ms);
+    count_activity(ch, now_ms, now_ms);
     history_append(&ch->history, m, now_ms);
     channel_drop_unused(hub, ch);
     hub->published++;
@@ -571,6 +573,7 @@ int hub_follow(struct hub *hub, struct message *m, struct message_id id, bool ow
         hub->published += own;
         for (unsigned i = 0; i < hub->workers; i++)
             wake[i] = ch->counts[i] && inbox_put_message(&hub->inboxes[i], m);
+        count_activity(ch, id.ms, now_ms);
         history_append(&ch->history, m, now_ms);
         channel_drop_unused(hub, ch);
     } else if (message_id_after(id, hub->newest)) {

@@ -114,6 +114,33 @@ TEST(a_log_that_begins_anew_has_another_epoch) {
     CHECK_EQ_INT(ran + cancelled, 0);
 }
 
+static struct hub_channel_row only_row(uint64_t now_ms) {
+    struct hub_channel_row rows[64] = {0};
+    struct hub_cursor at = {0};
+    size_t count, sum = 0;
+    while (!at.done) {
+        CHECK_EQ_INT(hub_list(hub, &at, slice_of("a"), now_ms, rows + sum, 64 - sum, &count), 0);
+        sum += count;
+    }
+    CHECK_EQ_INT(sum, 1);
+    return rows[0];
+}
+
+TEST(what_is_followed_is_activity_of_its_channel) {
+    enum { NOON = 100000, LATER = 500000 };
+    setup_following();
+    struct stream s = open_stream(0, "a", NULL, NEW, NOW);
+    follow("a", NOON);
+    struct hub_channel_row row = only_row(NOON);
+    CHECK(row.published == 1 && row.rate > 0);
+    /* what was published long before it is read is none of now */
+    CHECK_EQ_INT(hub_follow(hub, draft_of("a", "", 1), id_of(NOON + 1, 0), false, LATER, 0), 0);
+    row = only_row(LATER);
+    CHECK(row.published == 2 && row.rate == 0);
+    close_stream(&s);
+    hub_free(hub);
+}
+
 TEST(changes_of_counts_are_told_once) {
     struct hub_change changes[4];
     uint64_t here, told;
