@@ -248,7 +248,7 @@ local schema = {
   },
   {
     key = "log.access", type = "boolean", default = false,
-    description = "Whether each request is logged.",
+    description = "Whether each request is logged, and each stream when it opens and when it ends.",
   },
   {
     key = "log.frames", type = "boolean", default = false,

@@ -91,7 +91,7 @@
 ---@class sluice.settings_log
 ---@field level? "debug"|"info"|"warn"|"error" The least severe records that are written; default: "info"
 ---@field format? "text"|"json" Text for people, or one JSON object a line; default: "text"
----@field access? boolean Whether each request is logged; default: false
+---@field access? boolean Whether each request is logged, and each stream when it opens and when it ends; default: false
 ---@field frames? boolean Whether each frame that is sent is logged; default: false
 
 ---A rule under `channels`.
