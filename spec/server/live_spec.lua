@@ -28,7 +28,10 @@ describe("the live page", function()
     local good = keyed:request("GET", "/_sluice/", { headers = ADMIN })
     assert.equal(200, good.status)
     assert.is_string(good.headers.etag)
-    local refused = { { 401, {} }, { 401, { Authorization = "Bearer wrong" } }, { 403, bearer({ sub = "u" }) }, { 403, bearer({ sluice = { admin = false } }) } }
+    local refused = {
+      { 401, {} }, { 401, { Authorization = "Bearer wrong" } },
+      { 403, bearer({ sub = "u" }) }, { 403, bearer({ sluice = { admin = false } }) },
+    }
     for _, case in ipairs(refused) do
       local status, headers = case[1], case[2]
       local door = keyed:request("GET", "/_sluice/", { headers = headers })
