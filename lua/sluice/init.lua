@@ -84,9 +84,11 @@ end
 
 server.__close = function(self) self:stop({ drain = 0 }) end
 
--- Resolves settings and where scripts come from, for start and check.
-local function prepare(settings, options)
+-- Resolves settings and where scripts come from, for start and check (`name`). Raises, for the caller's caller, for arguments of a wrong kind.
+local function prepare(name, settings, options)
   settings = settings or {}
+  if type(settings) ~= "table" then error(("%s: the settings are a table, not a %s"):format(name, type(settings)), 3) end
+  if options ~= nil and type(options) ~= "table" then error(("%s: the options are a table, not a %s"):format(name, type(options)), 3) end
   local scripts
   if type(settings.scripts) == "table" then
     scripts = settings.scripts
@@ -119,7 +121,7 @@ end
 -- Starts a server in threads of its own. `settings` are those of doc/configuration.md, nested or with dotted names; `scripts` may also be a table of
 -- file names and texts. Returns the server, or nil and one line that says what is wrong. Prints nothing; takes signals only with { signals = true }.
 function sluice.start(settings, options)
-  local flat, rest = prepare(settings, options)
+  local flat, rest = prepare("start", settings, options)
   if not flat then return nil, rest end
   local ok, handle, message = pcall(core.start, flat, rest) -- it raises where memory is short
   if not ok or not handle then return nil, message or handle end
@@ -128,7 +130,7 @@ end
 
 -- Loads settings and scripts as start would, without listening. Returns true, or nil and one line that says what is wrong.
 function sluice.check(settings)
-  local flat, rest = prepare(settings)
+  local flat, rest = prepare("check", settings)
   if not flat then return nil, rest end
   local ok, result, message = pcall(core.check, flat, rest)
   if not ok then return nil, result end

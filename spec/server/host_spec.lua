@@ -49,6 +49,15 @@ describe("sluice.start", function()
     assert.equal(200, server:request("GET", "/health").status)
   end)
 
+  it("raises for arguments of a wrong kind", function()
+    for _, wrong in ipairs({ { 5 }, { "127.0.0.1:0" }, { {}, true } }) do
+      local ok, message = pcall(sluice.start, table.unpack(wrong))
+      assert.is_false(ok)
+      assert.is_truthy(message:find("start: the %a+ are a table"), message)
+    end
+    assert.has_error(function() sluice.check(8080) end, "check: the settings are a table, not a number")
+  end)
+
   it("gives a server that can be stopped, and started anew on its port", function()
     local server = helper.start()
     local stream = server:stream("/events"):wait_open()
