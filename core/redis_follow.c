@@ -8,7 +8,7 @@
 #include "redis_private.h"
 #include "worker.h"
 
-enum { BATCH_FIRST = 128, BATCH_MOST = 1024, BATCH_BYTES = 4 << 20, TELL_MALFORMED_MS = 10000 };
+enum { BATCH_FIRST = 128, BATCH_MOST = 1024, BATCH_BYTES = 4 << 20, TELL_MALFORMED = 10, TELL_MALFORMED_MS = 10000 };
 
 /* Where the log stands: its newest id, the first entry's id, and whether the entry `seen` is there. A log that does not exist is begun with an entry that is no message, so that each log has
  * ids of its own from the start. */
@@ -93,14 +93,19 @@ static void lose(struct redis_log *l, struct message_id up_to) {
 
 /* --- reading --------------------------------------------------------------------------------------- */
 
-/* Says which entry is no message and why, one in 10 s, so that a mistaken publisher does not fill the disk. */
+/* Says which entry is no message and why, at most ten in 10 s, so that a mistaken publisher does not fill the disk. */
 static void tell_malformed(struct redis_log *l, const struct redis_entry *entry) {
     struct redis_follow *f = &l->follow;
     uint64_t now = uv_now(l->loop);
     char id[MESSAGE_ID_BYTES];
-    if (f->malformed_told_ms && now - f->malformed_told_ms < TELL_MALFORMED_MS) {
+    bool same_spell = f->malformed_since_ms && now - f->malformed_since_ms < TELL_MALFORMED_MS;
+    if (same_spell && f->malformed_told == TELL_MALFORMED) {
         f->malformed_untold++;
         return;
+    }
+    if (!same_spell) {
+        f->malformed_since_ms = now;
+        f->malformed_told = 0;
     }
     message_id_format(id, entry->id);
     if (f->malformed_untold)
@@ -108,7 +113,7 @@ static void tell_malformed(struct redis_log *l, const struct redis_entry *entry)
                   f->malformed_untold);
     else
         log_write(l->log, LOG_WARN, "redis", "entry %s of the log is no message and is passed over: %s", id, entry->why);
-    f->malformed_told_ms = now;
+    f->malformed_told++;
     f->malformed_untold = 0;
 }
 

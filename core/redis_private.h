@@ -25,8 +25,9 @@ struct redis_follow {
     unsigned batch;             /* entries that are asked for at once */
     uint64_t progress_ms;       /* when something came last; loop's time */
     uint64_t caught_up;         /* messages since the connection was made */
-    uint64_t malformed_told_ms;
-    uint64_t malformed_untold;
+    uint64_t malformed_since_ms; /* when the current spell of telling began; 0: there was none */
+    unsigned malformed_told;     /* in this spell */
+    uint64_t malformed_untold;   /* in this spell */
 };
 
 struct redis_counts {
