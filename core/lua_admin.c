@@ -481,6 +481,8 @@ static int tap_close_method(lua_State *L) {
     if (box->tap)
         tap_close(box->tap);
     box->tap = NULL;
+    if (box->waiter && box->waiter->routine->wait == WAIT_SLEEP)
+        routine_sleep(box->waiter->routine, 0); /* who reads has waited long enough */
     return 0;
 }
 

@@ -370,6 +370,11 @@ describe("/_sluice/", function()
           tap:close()
           return 200, { #frames, dropped, (pcall(tap.read, tap)) }
         end)
+        route:get("/closed", function()
+          local tap = sluice.admin.tap{ channel = "a" }
+          sluice.spawn(function() tap:close() end)
+          return 200, { #tap:read() } -- for ever, but for that
+        end)
       end,
       on_subscribe = function() if sluice.shared.get("ask") then sluice.admin.close(("0"):rep(16)) end end }]] } })
     local bad = {}
@@ -382,5 +387,6 @@ describe("/_sluice/", function()
     assert.is_true(rates.requests >= 0 and rates.messagesSent == 0)
     assert.equal(500, server:request("GET", "/wrong").status)
     assert.equal("[0,0,false]", server:request("GET", "/tap").body)
+    assert.equal("[0]", server:request("GET", "/closed").body)
   end)
 end)

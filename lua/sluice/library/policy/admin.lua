@@ -97,7 +97,7 @@ local tap = {}
 ---@return integer dropped frames since the last call
 function tap:read(seconds) end
 
----Ends it; so does the end of the handler, for one that is `local tap <close>`.
+---Ends it: a coroutine that waits in `tap:read` gets an empty list. The end of the handler does so for one that is `local tap <close>`.
 function tap:close() end
 
 ---@class sluice.tap_frame
