@@ -263,6 +263,8 @@ int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, s
     s->opened_ms = s->sent_ms = s->progress_ms = worker_now(w);
     s->replayed = start.kind != HUB_NEW && start.kind != HUB_EARLIEST;
 
+    struct conn *c = s->conn;
+    c->peer = exchange_client(x); /* whom it is for, from here on */
     struct buf *out = worker_head(w);
     int rc = stream_gzip_negotiate(s, x);
     rc = rc ? rc : stream_text_head(s, x, out);
@@ -283,9 +285,7 @@ int stream_begin(struct stream *s, struct exchange *x, struct hub_start start, s
     metrics_add(&w->metrics, streams_open, 1);
     if (s->replayed)
         metrics_add(&w->metrics, reconnections, 1);
-    struct conn *c = s->conn;
     c->stream = s;
-    c->peer = exchange_client(x); /* whom it is for, from here on */
     c->out.sent = joined.gap.found ? joined.gap.id : joined.opening;
     if (rc)
         stream_close(s, STREAM_NO_MEMORY);
