@@ -17,22 +17,6 @@ local function run(argv, options)
   return out, err
 end
 
-local function files(folder, prefix, list)
-  list, prefix = list or {}, prefix or ""
-  for name in lfs.dir(folder) do
-    if name ~= "." and name ~= ".." then
-      local path = folder .. "/" .. name
-      if lfs.attributes(path, "mode") == "directory" then
-        files(path, prefix .. name .. "/", list)
-      else
-        list[#list + 1] = prefix .. name
-      end
-    end
-  end
-  table.sort(list)
-  return list
-end
-
 local function install(destination, prefix)
   run({ "cmake", "--install", BUILD, "--prefix", prefix, "--component", "Unspecified" }, { env = { DESTDIR = destination } })
   return destination .. prefix
@@ -45,14 +29,14 @@ describe("cmake --install", function()
     local destination = process.temp_dir()
     install(destination, "/usr")
     local seen = {}
-    for _, path in ipairs(files(destination)) do seen[path] = true end
+    for _, path in ipairs(process.files(destination)) do seen[path] = true end
     for _, path in ipairs({ "usr/bin/sluice", "usr/lib/lua/5.4/sluice/core.so", "usr/share/lua/5.4/sluice/init.lua",
       "usr/share/lua/5.4/sluice/scripts/routes.lua", "usr/share/man/man1/sluice.1", "usr/share/bash-completion/completions/sluice",
       "usr/share/zsh/site-functions/_sluice", "usr/share/fish/vendor_completions.d/sluice.fish", "usr/lib/systemd/system/sluice.service" }) do
       assert.is_true(seen[path], path)
     end
     for from, to in pairs({ ["lua/sluice"] = "", scripts = "scripts/" }) do
-      for _, path in ipairs(files(from)) do
+      for _, path in ipairs(process.files(from)) do
         assert.is_true(seen["usr/share/lua/5.4/sluice/" .. to .. path], path)
       end
     end
@@ -71,7 +55,7 @@ describe("cmake --install", function()
   it("leaves no path of where it was built, or of DESTDIR, in any file", function()
     local destination = process.temp_dir()
     install(destination, "/usr")
-    for _, path in ipairs(files(destination)) do
+    for _, path in ipairs(process.files(destination)) do
       local text = process.read_file(destination .. "/" .. path)
       assert.is_nil(text:find(helper.root, 1, true), path)
       assert.is_nil(text:find(destination, 1, true), path)
@@ -101,7 +85,7 @@ describe("cmake --install", function()
     process.write_file(destination .. "/usr/local/share/lua/5.4/sluice/scripts/mine.lua", "")
     local command = { "cmake", "-D", "MANIFEST=" .. MANIFEST, "-P", "cmake/uninstall.cmake" }
     run(command, { env = { DESTDIR = destination } })
-    assert.same({ "usr/local/share/lua/5.4/other.lua", "usr/local/share/lua/5.4/sluice/scripts/mine.lua" }, files(destination))
+    assert.same({ "usr/local/share/lua/5.4/other.lua", "usr/local/share/lua/5.4/sluice/scripts/mine.lua" }, process.files(destination))
     assert(os.remove(destination .. "/usr/local/share/lua/5.4/sluice/scripts/mine.lua"))
     run(command, { env = { DESTDIR = destination } })
     assert.is_nil(lfs.attributes(destination .. "/usr/local/share/lua/5.4/sluice"))

@@ -18,23 +18,6 @@ local function luarocks(tree, ...)
     { env = { LUAROCKS_CONFIG = ROCKS .. "/config.lua", HOME = tree }, cwd = "/", timeout = 60 })
 end
 
--- All files below a folder, by path from it.
-local function files(folder, prefix, list)
-  list, prefix = list or {}, prefix or ""
-  for name in lfs.dir(folder) do
-    if name ~= "." and name ~= ".." then
-      local path = folder .. "/" .. name
-      if lfs.attributes(path, "mode") == "directory" then
-        files(path, prefix .. name .. "/", list)
-      else
-        list[#list + 1] = prefix .. name
-      end
-    end
-  end
-  table.sort(list)
-  return list
-end
-
 -- Runs Lua text in the plain interpreter, from the root folder, with the tree on its path. Raises what it says on standard error.
 local function run_lua(tree, text)
   local env = { LUA_PATH = ("%s/share/lua/5.4/?.lua;%s/share/lua/5.4/?/init.lua"):format(tree, tree), LUA_CPATH = tree .. "/lib/lua/5.4/?.so" }
@@ -106,7 +89,7 @@ describe("the rock", function()
   end)
 
   it("does not say where it was built", function()
-    for _, path in ipairs(files(TREE)) do
+    for _, path in ipairs(process.files(TREE)) do
       local text = process.read_file(TREE .. "/" .. path)
       -- What LuaRocks itself writes, the command's wrapper, holds the tree's own path.
       if path ~= "bin/sluice" then
@@ -128,7 +111,7 @@ describe("the rock", function()
     assert.truthy(process.read_file(tree .. "/lib/luarocks/rocks-5.4/sluice/scm-1/doc/policy.md"))
     status, out, err = luarocks(tree, "remove", "sluice")
     assert.equal(0, status, out .. err)
-    assert.same({ "lib/luarocks/rocks-5.4/manifest" }, files(tree)) -- LuaRocks' own list of what is there
+    assert.same({ "lib/luarocks/rocks-5.4/manifest" }, process.files(tree)) -- LuaRocks' own list of what is there
   end)
 
   it("says by name which library is missing, and which package has it", function()
@@ -153,7 +136,7 @@ describe("the rock", function()
     local dir = process.temp_dir()
     local rock = ("%s/sluice-%s-1.src.rock"):format(ROCKS, VERSION)
     assert.equal(0, (process.run({ "cmake", "-E", "tar", "xf", rock }, { cwd = dir })))
-    assert.same({ ("sluice-%s-1.rockspec"):format(VERSION), ("sluice-%s.tar.gz"):format(VERSION) }, files(dir))
+    assert.same({ ("sluice-%s-1.rockspec"):format(VERSION), ("sluice-%s.tar.gz"):format(VERSION) }, process.files(dir))
     assert.equal(0, (process.run({ "tar", "xzf", ("sluice-%s.tar.gz"):format(VERSION) }, { cwd = dir })))
     local source = dir .. "/sluice-" .. VERSION
     for _, path in ipairs({ "CMakeLists.txt", "LICENSE", "core/server.c", "lua/sluice/init.lua", "scripts/routes.lua", "spec/run" }) do

@@ -36,6 +36,23 @@ function process.write_file(path, text)
   assert(file:close())
 end
 
+-- All files below a folder, by path from it, sorted.
+function process.files(folder, prefix, list)
+  list, prefix = list or {}, prefix or ""
+  for name in lfs.dir(folder) do
+    if name ~= "." and name ~= ".." then
+      local path = folder .. "/" .. name
+      if lfs.attributes(path, "mode") == "directory" then
+        process.files(path, prefix .. name .. "/", list)
+      else
+        list[#list + 1] = prefix .. name
+      end
+    end
+  end
+  table.sort(list)
+  return list
+end
+
 -- Makes a new empty directory that cleanup removes.
 function process.temp_dir()
   local pipe = assert(io.popen("mktemp -d /tmp/sluice-spec.XXXXXX"))
