@@ -5,11 +5,22 @@
 local sluice = require "sluice"
 
 local ALLOW_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
-local ALLOW_HEADERS = "Authorization, Content-Type, Last-Event-ID, Cache-Control, Idempotency-Key, X-Request-Id"
+local ALLOW_HEADERS = "Authorization, Content-Type, Last-Event-ID, Cache-Control"
+local ALLOW_ASKED = { "Idempotency-Key", "X-Request-Id" } -- said to those only who ask for them
 local EXPOSE_HEADERS = "RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, RateLimit-Policy, Retry-After, WWW-Authenticate, X-Request-Id"
 local MAX_AGE = "7200" -- seconds for which a browser need not ask again; none keeps it longer
 
 local config, origins = sluice.config, sluice.origins
+
+-- The header fields that a page may send, for a preflight.
+local function allowed_headers(request)
+  local asked = "," .. (request:header("Access-Control-Request-Headers") or ""):lower():gsub("%s", "") .. ","
+  local list = { ALLOW_HEADERS }
+  for _, name in ipairs(ALLOW_ASKED) do
+    if asked:find("," .. name:lower() .. ",", 1, true) then list[#list + 1] = name end
+  end
+  return table.concat(list, ", ")
+end
 
 ---@type sluice.script
 return {
@@ -29,7 +40,7 @@ return {
     if origin and request.method == "OPTIONS" and request:header("Access-Control-Request-Method") then
       sluice.reject(204, nil, allowed and {
         ["Access-Control-Allow-Methods"] = ALLOW_METHODS,
-        ["Access-Control-Allow-Headers"] = ALLOW_HEADERS,
+        ["Access-Control-Allow-Headers"] = allowed_headers(request),
         ["Access-Control-Max-Age"] = MAX_AGE,
       } or nil)
     end

@@ -181,10 +181,20 @@ describe("answers", function()
     local function permission(origin, credentials)
       local all = readable_by(origin, credentials)
       all["allow-methods"] = "GET, HEAD, POST, PUT, PATCH, DELETE"
-      all["allow-headers"] = "Authorization, Content-Type, Last-Event-ID, Cache-Control, Idempotency-Key, X-Request-Id"
+      all["allow-headers"] = "Authorization, Content-Type, Last-Event-ID, Cache-Control"
       all["max-age"] = "7200"
       return all
     end
+
+    it("permit Idempotency-Key and X-Request-Id where they are asked for", function()
+      for asked, more in pairs({ ["content-type, idempotency-key"] = ", Idempotency-Key", ["X-Request-Id,Idempotency-Key"] = ", Idempotency-Key, X-Request-Id",
+        ["x-idempotency-key"] = "" }) do
+        local response = request(plain, "OPTIONS", "/publish", APP, {
+          ["Access-Control-Request-Method"] = "POST", ["Access-Control-Request-Headers"] = asked,
+        })
+        assert.equal("Authorization, Content-Type, Last-Event-ID, Cache-Control" .. more, cors_of(response)["allow-headers"])
+      end
+    end)
 
     for _, target in ipairs{ "/events", "/publish", "/refused", "/no/such", "/_sluice/inside" } do
       it("for " .. target .. " permit listed origins, and nobody else", function()
