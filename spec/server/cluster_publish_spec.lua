@@ -56,7 +56,9 @@ describe("other programs publish with XADD:", function()
       helper.eventually(function() return cluster.metrics(node).logMalformedEntries == before + #bad end)
       local told = select(2, node:log():gsub("entry %d+%-%d+ of the log is no message and is passed over: ", ""))
       assert.equal(10, told) -- and no more in ten seconds
-      for _, why in ipairs({ "it has no channel", "it has no data", "data is UTF-8" }) do assert.is_truthy(node:log():find("passed over: " .. why, 1, true), why) end
+      for _, why in ipairs({ "it has no channel", "it has no data", "data is UTF-8" }) do
+        assert.is_truthy(node:log():find("passed over: " .. why, 1, true), why)
+      end
     end
     local resumed = nodes[2]:stream("/events?channel=a", { last_event_id = messages_of.ids(stream:messages())[1] }):wait_open()
     redis:command("XADD", "sluice:log", "*", "channel", "a", "data", "next")
