@@ -66,10 +66,27 @@ static int read_only(lua_State *L) {
     return luaL_error(L, "sluice.config cannot be changed by a script");
 }
 
+static int next_pair(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 2);
+    if (lua_next(L, 1))
+        return 2;
+    lua_pushnil(L);
+    return 1;
+}
+
+/* The __pairs of sluice.config, which itself is empty: goes over what is behind it. */
+static int config_pairs(lua_State *L) {
+    lua_pushcfunction(L, next_pair);
+    return 1 + (luaL_getmetafield(L, 1, "__index") != LUA_TNIL);
+}
+
 static void register_config(lua_State *L) {
     struct buf *json = &policy_of(L)->worker->server->config->json;
     lua_newtable(L);
-    lua_createtable(L, 0, 2);
+    lua_createtable(L, 0, 3);
+    lua_pushcfunction(L, config_pairs);
+    lua_setfield(L, -2, "__pairs");
     lua_json_push(L, buf_slice(json));
     lua_setfield(L, -2, "__index");
     lua_pushcfunction(L, read_only);

@@ -16,6 +16,11 @@ return {
     route:get("/open", { auth = false }, function(request) return 200, { user = request.user } end)
     route:get("/left", { auth = false }, function() return 200, sluice.shared:get("left") or "" end)
     route:get("/config", { auth = false }, function() return 200, sluice.json.encode(sluice.config.jwt) end)
+    route:get("/config/all", { auth = false }, function()
+      local all = {}
+      for name, value in pairs(sluice.config) do all[name] = value end
+      return 200, all
+    end)
     route:get("/fail", function(request) error("no luck with " .. request.path) end)
     route:post("/open-publish", { auth = false }, function(request)
       local id = sluice.publish("news", request.body, request)
@@ -346,6 +351,13 @@ describe("auth.lua with a key", function()
     local text = server:request("GET", "/config").body
     assert.is_nil(text:find(SECRET, 1, true))
     assert.truthy(text:find('"algorithms":["HS256"]', 1, true), text)
+  end)
+
+  it("lets scripts go over sluice.config, without the key too", function()
+    local text = server:request("GET", "/config/all").body
+    assert.is_nil(text:find(SECRET, 1, true))
+    local all = json.decode(text)
+    assert.same({ 10000, 0.25, "debug" }, { all.limits.connections, all.jwt.leeway, all.log.level })
   end)
 
   it("writes no token to the log, whatever goes wrong with its request", function()
