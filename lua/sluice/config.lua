@@ -20,6 +20,12 @@ local config = {
 local KEYS = {}
 for i, row in ipairs(schema.rows) do KEYS[i] = row.key end
 
+local SECTIONS = {} -- names in order, and by each the first key in it
+for _, key in ipairs(KEYS) do
+  local section = key:match("^(.-)%.")
+  if section and not SECTIONS[section] then SECTIONS[#SECTIONS + 1], SECTIONS[section] = section, key end
+end
+
 -- Words in a name that is no key which tell that its value may be a secret meant for another.
 local SECRET_WORDS = { "key", "secret", "pass", "token", "jwt", "redis", "auth" }
 
@@ -44,7 +50,12 @@ local function complaint(source, key, value, secret, what)
 end
 
 local function unknown_key(source, key, value)
+  if SECTIONS[key] then return complaint(source, key, value, may_be_secret(key), "expected one of its keys, such as " .. SECTIONS[key]) end
   local best, distance = nearest.find(key, KEYS)
+  if type(value) == "table" then
+    local section, far = nearest.find(key, SECTIONS)
+    if far <= distance then return complaint(source, key, value, false, ("unknown key; the nearest is %s (a table of keys)"):format(section)) end
+  end
   local row = schema.by_key[best]
   return complaint(source, key, value, row.secret and distance <= 3 or may_be_secret(key),
     ("unknown key; the nearest is %s (%s)"):format(best, kinds.expected(row)))
@@ -75,7 +86,7 @@ local function collect(source, prefix, values, found)
         message = complaint(source, key, value, schema.by_key[key].secret, "set twice, with different values")
       end
       found[key] = value
-    elseif not schema.sections[key] then
+    elseif not SECTIONS[key] then
       message = unknown_key(source, key, value)
     elseif type(value) ~= "table" then
       message = complaint(source, key, value, may_be_secret(key), ("expected a table of the keys of %s"):format(key))

@@ -311,9 +311,18 @@ describe("sluice.config: messages", function()
     end)
   end
 
-  it("name an unknown section by the key within it", function()
-    contains(refusal({ limit = { connections = 5 } }), "limit = a table: unknown key")
+  it("name an unknown section, and the nearest one", function()
+    contains(refusal({ limit = { connections = 5 } }), "limit = a table: unknown key; the nearest is limits (a table of keys)")
+    contains(refusal({ limts = {} }), "limts = a table: unknown key; the nearest is limits (")
+    contains(refusal({ chanels = {} }), "chanels = a table: unknown key; the nearest is channels (")
     contains(refusal({ limits = { deep = { connections = 5 } } }), "limits.deep = a table: unknown key")
+  end)
+
+  it("say what stands in a section that is given as a key", function()
+    local cfg, message = load_with({ set = { { "log", "3" } } })
+    assert.is_nil(cfg)
+    contains(message, '--set: log = "3": expected one of its keys, such as log.level')
+    contains(refusal({ log = 3 }), "log = 3: expected a table of the keys of log")
   end)
 
   it("name the same mistake each time where there are several", function()
