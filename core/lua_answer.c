@@ -70,8 +70,7 @@ static int check_returned(lua_State *L, const char **type) {
     return (int)status;
 }
 
-/* respond(request, ...): with what a handler has returned */
-static int core_respond(lua_State *L) {
+void lua_answer_returned(lua_State *L) {
     struct exchange *x = lua_request_check(L, 1);
     const char *type = NULL;
     int status = check_returned(L, &type);
@@ -80,14 +79,12 @@ static int core_respond(lua_State *L) {
     struct buf *fields = policy_scratch(L, 0);
     bool has_type = add_fields(L, 4, fields);
     if (!has_type && type && http_response_field_text(fields, "Content-Type", type) != 0)
-        return luaL_error(L, "not enough memory");
+        luaL_error(L, "not enough memory");
     lua_request_detach(x);
     exchange_respond(x, status, buf_slice(fields), body);
-    return 0;
 }
 
-/* Answers with {"error": text} and the fields at `headers` (0: none); 204, which is no error, without a body. */
-static void respond_error(lua_State *L, struct exchange *x, int status, struct slice text, int headers) {
+void lua_answer_error(lua_State *L, struct exchange *x, int status, struct slice text, int headers) {
     struct buf *fields = policy_scratch(L, 0), *body = policy_scratch(L, 1);
     bool has_type = headers ? add_fields(L, headers, fields) : false;
     int rc = 0;
@@ -109,7 +106,7 @@ static int core_respond_error(lua_State *L) {
     int status = (int)luaL_checkinteger(L, 2);
     struct slice text;
     text.ptr = luaL_checklstring(L, 3, &text.len);
-    respond_error(L, x, status, text, lua_istable(L, 4) ? 4 : 0);
+    lua_answer_error(L, x, status, text, lua_istable(L, 4) ? 4 : 0);
     return 0;
 }
 
@@ -149,7 +146,7 @@ static int respond_rejection(lua_State *L) {
         return luaL_error(L, "a rejection has a status from 300 to 599, or 204, and a message that is a string");
     struct slice text;
     text.ptr = lua_tolstring(L, 4, &text.len);
-    respond_error(L, x, (int)status, text, lua_istable(L, 5) ? 5 : 0);
+    lua_answer_error(L, x, (int)status, text, lua_istable(L, 5) ? 5 : 0);
     return 0;
 }
 
@@ -190,6 +187,6 @@ int policy_reject(lua_State *L) {
 
 void lua_answer_register_core(lua_State *L) {
     static const luaL_Reg FUNCTIONS[] = {
-        {"respond", core_respond}, {"respond_error", core_respond_error}, {"rejection", core_rejection}, {NULL, NULL}};
+        {"respond_error", core_respond_error}, {"rejection", core_rejection}, {NULL, NULL}};
     luaL_setfuncs(L, FUNCTIONS, 0);
 }

@@ -31,36 +31,6 @@ bool policy_is_rejection(lua_State *L, int index) {
 
 /* --- requests ----------------------------------------------------------------------------------- */
 
-/* The dispatcher has returned, at once or after waits. Until here its caller's frame has kept the request's userdata. */
-static int dispatched(lua_State *L, int status, lua_KContext context) {
-    (void)L, (void)status;
-    lua_request_forget((struct routine *)context);
-    return 0;
-}
-
-/* dispatch(generation, request, method, path, encoded, refused, why) */
-static int start_dispatch(lua_State *L) {
-    struct routine *r = lua_touserdata(L, 1);
-    const struct exchange *x = r->exchange;
-    const struct http_request *request = &x->request;
-    lua_settop(L, 0);
-    r->request = lua_request_push(L, r->exchange); /* 1 */
-    lua_rawgeti(L, LUA_REGISTRYINDEX, r->policy->runtime_dispatch);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, r->generation->table);
-    lua_pushvalue(L, 1);
-    lua_pushlstring(L, request->method_name.ptr, request->method_name.len);
-    lua_pushlstring(L, request->path.ptr, request->path.len);
-    lua_pushboolean(L, memchr(request->path.ptr, '%', request->path.len) != NULL);
-    int arguments = 5;
-    if (x->refused) {
-        lua_pushinteger(L, x->refused);
-        lua_pushstring(L, x->refused_text);
-        arguments += 2;
-    }
-    lua_callk(L, arguments, 0, (lua_KContext)r, dispatched);
-    return dispatched(L, LUA_OK, (lua_KContext)r);
-}
-
 static void on_request(struct policy *p, struct exchange *x) {
     struct routine *r = routine_new(p, p->current, PHASE_HANDLER);
     if (!r) {
@@ -69,7 +39,7 @@ static void on_request(struct policy *p, struct exchange *x) {
     }
     r->exchange = x;
     x->task = r;
-    lua_pushcfunction(r->co, start_dispatch);
+    lua_pushcfunction(r->co, lua_dispatch);
     lua_pushlightuserdata(r->co, r);
     routine_run(r, 1);
 }
@@ -171,7 +141,6 @@ static void push_core(lua_State *L) {
     luaL_newlib(L, FUNCTIONS);
     policy_register_phases(L);
     lua_budget_register(L);
-    lua_request_register_core(L);
     lua_answer_register_core(L);
     lua_stream_register_core(L);
     lua_publish_register_core(L);
@@ -233,7 +202,10 @@ static int open_state(lua_State *L) {
     lua_createtable(L, 4, 0);
     p->shaped_parts = luaL_ref(L, LUA_REGISTRYINDEX);
     p->runtime_load = take_function(L, "load");
-    p->runtime_dispatch = take_function(L, "dispatch");
+    p->runtime_route = take_function(L, "route");
+    p->runtime_unrouted = take_function(L, "unrouted");
+    p->runtime_serve_stream = take_function(L, "serve_stream");
+    p->runtime_wrong_on_request = take_function(L, "wrong_on_request");
     p->runtime_publish = take_function(L, "publish");
     p->runtime_shape = take_function(L, "shape");
     p->runtime_disconnected = take_function(L, "disconnected");
@@ -264,6 +236,8 @@ const void *policy_open_type(lua_State *L, const char *type, const luaL_Reg *met
     lua_pushcclosure(L, index, 1);
     lua_setfield(L, -2, "__index");
     const void *made = lua_topointer(L, -1);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, made);
     seal(L);
     return made;
 }

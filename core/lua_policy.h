@@ -3,6 +3,7 @@
  *
  *   lua_policy.c      the state, requests, the table of functions for the layer below
  *   lua_routine.c     coroutines, phases
+ *   lua_dispatch.c    the way of a request: route, on_request hooks, handler
  *   lua_generation.c  loading, accepting, retiring scripts; a fresh state
  *   lua_hooks.c       hooks in the middle of a delivery or a stream's end
  *   lua_errors.c      what fails, on its way to the log
@@ -95,7 +96,8 @@ struct policy {
     struct lua_host *host;
     lua_State *L; /* the main state; scripts run in coroutines of it */
     struct lua_budget budget;
-    int runtime_dispatch, runtime_load, runtime_publish, runtime_shape, runtime_disconnected, runtime_may_subscribe;
+    int runtime_load, runtime_publish, runtime_shape, runtime_disconnected, runtime_may_subscribe; /* functions of lua/sluice/policy.lua */
+    int runtime_route, runtime_unrouted, runtime_serve_stream, runtime_wrong_on_request;
     struct list generations; /* at most two, the older one first */
     struct list retired;     /* only kept by filter functions */
     struct generation *current;
@@ -134,6 +136,10 @@ void policy_check_phase(lua_State *L, int allowed, const char *function, const c
 
 /* The running routine, whose own coroutine `L` must be: raises where the call could not wait. */
 struct routine *policy_check_wait(lua_State *L, const char *function);
+
+/* A hook's phase begins and finishes. Raises where hooks call each other too deeply. An error ends all phases of its coroutine. */
+void policy_begin_phase(lua_State *L, enum phase phase);
+void policy_finish_phase(struct policy *p);
 
 /* Adds to the table on top of the stack the phases of hooks, `begin` and `finish` of one, and `enter`, which begins one and returns a value for <close> that finishes it. */
 void policy_register_phases(lua_State *L);
@@ -197,7 +203,7 @@ int policy_reject(lua_State *L);
 void *policy_check_box(lua_State *L, int index, const void *meta, const char *type);
 
 /* Makes the metatable of a type of userdata that scripts see: its methods, its fields (names, NULL at the end), `index` as __index, and the further entries `meta`. Scripts can neither read nor
- * change it. Returns it as policy_check_box takes it. */
+ * change it. Returns it as policy_check_box takes it; the registry has it under that address, too. */
 const void *policy_open_type(lua_State *L, const char *type, const luaL_Reg *methods, const char *const *fields, lua_CFunction index, const luaL_Reg *meta);
 
 /* In the __index of such a type: pushes the method that index 2 names and returns 0, or returns the field's number, from 1 on. Raises where there is neither: `what` is "a request". */
@@ -209,13 +215,21 @@ struct buf *policy_scratch(lua_State *L, unsigned i);
 /* Raises a rejection: the request is answered with `status` and {"error": text}. */
 int policy_refuse(lua_State *L, int status, const char *text);
 
+/* Answers the request at index 1 with what its handler has returned, all that is above it: [status,] body, headers. Raises where that is no answer. */
+void lua_answer_returned(lua_State *L);
+
+/* Answers with {"error": text} and the fields of the table at index `headers` (0: none); 204, which is no error, without a body. */
+void lua_answer_error(lua_State *L, struct exchange *x, int status, struct slice text, int headers);
+
+/* Runs a request: a coroutine's function, whose argument is its routine as light userdata. */
+int lua_dispatch(lua_State *L);
+
 /* Answers the exchange with the rejection at `index` of `L`. */
 void policy_respond_rejection(lua_State *L, int index, struct exchange *x);
 
 /* --- what the other files register --------------------------------------------------------------- */
 
 /* Each pushes nothing and adds its functions to the table on top of the stack: `sluice_*` to what scripts see, `core_*` to what the runtime sees. */
-void lua_request_register_core(lua_State *L);
 void lua_answer_register_core(lua_State *L);
 void lua_stream_register_core(lua_State *L);
 void lua_publish_register_core(lua_State *L);
@@ -234,6 +248,9 @@ void lua_stream_open(lua_State *L);
 
 /* Pushes a request's userdata. */
 struct request_box *lua_request_push(lua_State *L, struct exchange *x);
+
+/* Tells the request at `index` its route: pops the path in its one spelling, the parameters in it (or nil) and the route's options (or nil), the last on top. */
+void lua_request_set_route(lua_State *L, int index);
 
 /* The exchange of a request that is not over: raises otherwise. */
 struct exchange *lua_request_check(lua_State *L, int index);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The `request` object of scripts, and what the runtime needs to answer one. */
+/* The `request` object of scripts. */
 #include <errno.h>
 #include <lauxlib.h>
 #include <math.h>
@@ -25,7 +25,8 @@ struct request_box {
 struct request_box *lua_request_push(lua_State *L, struct exchange *x) {
     struct request_box *box = lua_newuserdatauv(L, sizeof *box, UV_COUNT);
     box->exchange = x;
-    luaL_setmetatable(L, REQUEST_TYPE);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, policy_of(L)->request_meta);
+    lua_setmetatable(L, -2);
     return box;
 }
 
@@ -57,6 +58,12 @@ void lua_request_detach(struct exchange *x) {
         x->task = NULL;
         lua_request_forget(r);
     }
+}
+
+void lua_request_set_route(lua_State *L, int index) {
+    lua_setiuservalue(L, index, UV_OPTIONS);
+    lua_setiuservalue(L, index, UV_PARAMS);
+    lua_setiuservalue(L, index, UV_PATH);
 }
 
 static void push_slice(lua_State *L, struct slice s) {
@@ -370,8 +377,7 @@ static void push_field(lua_State *L, const struct exchange *x, int field) {
         push_slice(L, r->method_name);
         return;
     case FIELD_PATH:
-        if (lua_getiuservalue(L, 1, UV_PATH) != LUA_TSTRING)
-            push_slice(L, r->path);
+        lua_getiuservalue(L, 1, UV_PATH);
         return;
     case FIELD_BODY:
         push_slice(L, buf_slice(&r->body));
@@ -464,30 +470,6 @@ static int request_tostring(lua_State *L) {
     else
         lua_pushfstring(L, "request %s", box->exchange->id);
     return 1;
-}
-
-/* --- for the runtime ------------------------------------------------------------------------------ */
-
-/* set_route(request, options, params) */
-static int core_set_route(lua_State *L) {
-    check_box(L, 1);
-    lua_settop(L, 3);
-    lua_setiuservalue(L, 1, UV_PARAMS);
-    lua_setiuservalue(L, 1, UV_OPTIONS);
-    return 0;
-}
-
-/* set_path(request, path): the path in its normal form */
-static int core_set_path(lua_State *L) {
-    check_box(L, 1);
-    lua_settop(L, 2);
-    lua_setiuservalue(L, 1, UV_PATH);
-    return 0;
-}
-
-void lua_request_register_core(lua_State *L) {
-    static const luaL_Reg FUNCTIONS[] = {{"set_route", core_set_route}, {"set_path", core_set_path}, {NULL, NULL}};
-    luaL_setfuncs(L, FUNCTIONS, 0);
 }
 
 void lua_request_open(lua_State *L) {

@@ -67,12 +67,22 @@ static void show_phase(const struct policy *p) {
     atomic_store_explicit(&p->worker->busy_in, phase_name(policy_phase(p)), memory_order_relaxed);
 }
 
-static int begin_phase(lua_State *L) {
+void policy_begin_phase(lua_State *L, enum phase phase) {
     struct policy *p = policy_of(L);
     if (p->depth == PHASE_DEPTH)
-        return luaL_error(L, "hooks call each other too deeply");
-    p->phases[p->depth++] = (enum phase)luaL_checkinteger(L, 1);
+        luaL_error(L, "hooks call each other too deeply");
+    p->phases[p->depth++] = phase;
     show_phase(p);
+}
+
+void policy_finish_phase(struct policy *p) {
+    if (p->depth > 0)
+        p->depth--;
+    show_phase(p);
+}
+
+static int begin_phase(lua_State *L) {
+    policy_begin_phase(L, (enum phase)luaL_checkinteger(L, 1));
     return 0;
 }
 
@@ -83,10 +93,7 @@ static int enter_phase(lua_State *L) {
 }
 
 static int finish_phase(lua_State *L) {
-    struct policy *p = policy_of(L);
-    if (p->depth > 0)
-        p->depth--;
-    show_phase(p);
+    policy_finish_phase(policy_of(L));
     return 0;
 }
 
@@ -94,9 +101,7 @@ void policy_register_phases(lua_State *L) {
     static const struct {
         const char *name;
         enum phase phase;
-    } PHASES[] = {{"ON_REQUEST", PHASE_ON_REQUEST}, {"ON_SUBSCRIBE", PHASE_ON_SUBSCRIBE},
-                  {"ON_PUBLISH", PHASE_ON_PUBLISH}, {"ON_MESSAGE", PHASE_ON_MESSAGE},
-                  {"FILTER", PHASE_FILTER},         {"ON_DISCONNECT", PHASE_ON_DISCONNECT}};
+    } PHASES[] = {{"ON_SUBSCRIBE", PHASE_ON_SUBSCRIBE}, {"ON_PUBLISH", PHASE_ON_PUBLISH}, {"FILTER", PHASE_FILTER}, {"ON_DISCONNECT", PHASE_ON_DISCONNECT}};
     for (size_t i = 0; i < sizeof PHASES / sizeof *PHASES; i++) {
         lua_pushinteger(L, PHASES[i].phase);
         lua_setfield(L, -2, PHASES[i].name);

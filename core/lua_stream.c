@@ -42,7 +42,8 @@ void lua_stream_push(lua_State *L, struct stream *s) {
     if (!push_box(L, policy_of(L), s)) {
         struct stream_box *box = lua_newuserdatauv(L, sizeof *box, 1);
         box->stream = NULL;
-        luaL_setmetatable(L, STREAM_TYPE);
+        lua_rawgetp(L, LUA_REGISTRYINDEX, policy_of(L)->stream_meta);
+        lua_setmetatable(L, -2);
         lua_pushvalue(L, -1);
         lua_rawsetp(L, -3, box);
         box->stream = s;

@@ -8,8 +8,10 @@ local ALLOW_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 local ALLOW_HEADERS = "Authorization, Content-Type, Last-Event-ID, Cache-Control"
 local ALLOW_ASKED = { "Idempotency-Key", "X-Request-Id" } -- said to those only who ask for them
 local EXPOSE_HEADERS = "RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, RateLimit-Policy, Retry-After, WWW-Authenticate, X-Request-Id"
+local INSIDE = "^/_sluice%f[/\0]" -- paths of what is about the server itself
 local MAX_AGE = "7200" -- seconds for which a browser need not ask again; none keeps it longer
 
+local find = string.find
 local config, origins = sluice.config, sluice.origins
 
 -- The header fields that a page may send, for a preflight.
@@ -29,7 +31,9 @@ return {
 
   on_request = function(request)
     request:respond_header("Vary", "Origin")
-    local origin = request:header("Origin")
+    local origin, path = request:header("Origin"), request.path
+    local inside = find(path, INSIDE) ~= nil
+    if not origin and not inside then return end -- from no page, as far as one can tell, and nothing that a page must not do
     local listed = origin ~= nil and origins:is_listed(origin)
     local allowed = listed or (origin ~= nil and origins.anyone)
     if allowed then
@@ -45,8 +49,6 @@ return {
       } or nil)
     end
     -- To publish, and all that is about the server itself.
-    local path = request.path
-    local inside = path:find("/_sluice", 1, true) == 1 and path:find("^/_sluice%f[/\0]") ~= nil
     if inside or (origin and path == "/publish" and request.method == "POST") then
       local may, why = origins:may_act(request, inside)
       if not may then sluice.reject(403, why) end

@@ -1,6 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- The routes of the default policy: streams, publishing, health and metrics.
 
+local sluice = require "sluice"
+
 local JSON = { ["Content-Type"] = "application/json" }
 
 local function events(stream, request)

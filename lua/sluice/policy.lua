@@ -99,6 +99,9 @@ return function(core)
     for _, guard in ipairs(GUARDS) do
       if #generation[guard] > 0 then generation.guarded = true end
     end
+    -- For core/lua_dispatch.c, by number: a name costs a look-up in each request.
+    generation[1], generation[2] = generation.router.exact, {}
+    for i, hook in ipairs(generation.on_request) do generation[2][i] = hook.run end
     return generation, #generation.on_message > 0, #generation.on_disconnect > 0, generation.guarded, #generation.on_publish > 0
   end
 
@@ -108,41 +111,35 @@ return function(core)
     error(("%s returned a %s; %s"):format(where, type(value), "nil goes on unchanged, see doc/policy.md for what else it may return"), 0)
   end
 
-  -- What there is for a path without a handler for this method: `found` is the list of methods, nil where the path is unknown.
-  local function respond_unrouted(request, method, path, found)
+  -- Requests: what core/lua_dispatch.c leaves to Lua -------------------------------------------------------------------
+
+  -- Finds the route where path and method do not name it at once. Returns the path in its one spelling; the path's parameters, or where there is
+  -- no route the methods that there are; and the route.
+  function policy.route(generation, method, path, encoded)
+    if encoded then path = router.normalize(path) end
+    local route, found = generation.router:match(method, path)
+    return path, found, route
+  end
+
+  -- Answers for a path without a handler for this method: `found` is the list of methods, nil where the path is unknown.
+  function policy.unrouted(request, method, path, found)
     if not found then
       return core.respond_error(request, 404, "no route for " .. path)
     elseif method == "OPTIONS" then
-      return core.respond(request, 204, nil, { Allow = found })
+      return core.respond_error(request, 204, "", { Allow = found })
     end
     return core.respond_error(request, 405, method .. " is not allowed here, see Allow", { Allow = found })
   end
 
-  -- The way of a request: route, on_request hooks, handler. Runs in a coroutine of its own. `refused` and `why` are the status and the sentence
-  -- of an answer that is settled before: the hooks are asked all the same.
-  function policy.dispatch(generation, request, method, path, encoded, refused, why)
-    if encoded then
-      path = router.normalize(path)
-      core.set_path(request, path)
-    end
-    local route, found = generation.router:match(method, path) -- with a route its parameters, else the methods there are
-    if route then core.set_route(request, route.options, found) end
-    local hooks = generation.on_request
-    begin(core.ON_REQUEST) -- without a guard: an error is the end of this coroutine, and of its phases
-    for i = 1, #hooks do
-      local answer = hooks[i].run(request) -- sluice.reject raises
-      if answer ~= nil then wrong_return(hooks[i].where, answer) end
-    end
-    finish()
-    if refused then return core.respond_error(request, refused, why) end
-    if not route then return respond_unrouted(request, method, path, found) end
-    if route.stream then
-      local stream = core.open_stream(request, route.options)
-      if not stream then return end
-      route.handler(stream, request)
-      return core.finish_stream(stream)
-    end
-    return core.respond(request, route.handler(request))
+  function policy.serve_stream(request, options, handler)
+    local stream = core.open_stream(request, options)
+    if not stream then return end
+    handler(stream, request)
+    return core.finish_stream(stream)
+  end
+
+  function policy.wrong_on_request(generation, i, answer)
+    wrong_return(generation.on_request[i].where, answer)
   end
 
   -- Hooks --------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ router.__index = router
 
 local METHODS = { get = "GET", post = "POST", put = "PUT", delete = "DELETE", patch = "PATCH", options = "OPTIONS", head = "HEAD" }
 local OPTIONS = { methods = true, auth = true, opening = true }
+local IS_STREAM = 3 -- in a route { handler, description, is stream }: core/lua_dispatch.c reads it
 
 function router.new()
   return setmetatable({ exact = {}, patterns = {} }, router)
@@ -87,7 +88,7 @@ local function add(self, file, methods, path, options, handler, stream, extra)
     if entry[method] then
       error(("route %s %s is defined already, in %s: a route belongs to one script"):format(method, path, entry[method].file), 3)
     end
-    entry[method] = { handler = handler, options = described, stream = stream, file = file }
+    entry[method] = { handler, described, stream, file = file }
   end
 end
 
@@ -133,7 +134,7 @@ local function allowed(methods)
   local names = { OPTIONS = true }
   for method, route in pairs(methods) do
     names[method] = true
-    if method == "GET" and not route.stream then names.HEAD = true end
+    if method == "GET" and not route[IS_STREAM] then names.HEAD = true end
   end
   local list = {}
   for name in pairs(names) do list[#list + 1] = name end
@@ -153,7 +154,7 @@ function router:match(method, path)
     return nil, nil
   end
   route = methods[method]
-  if not route and method == "HEAD" and methods.GET and not methods.GET.stream then route = methods.GET end
+  if not route and method == "HEAD" and methods.GET and not methods.GET[IS_STREAM] then route = methods.GET end
   if not route then return nil, allowed(methods) end
   return route, params
 end
