@@ -19,7 +19,7 @@ enum {
 };
 
 struct kept {
-    struct message_id id;
+    struct message_place place;
     struct chain_link link;
 };
 
@@ -32,7 +32,7 @@ struct window {
     uint64_t made_for;    /* the chain that it is about; another's than the owner's is forgotten */
     struct gzip_deflater *deflater;
     struct buf scratch;
-    struct message_id last; /* the newest message that has a link */
+    struct message_place last; /* the newest message that has a link */
     uint64_t serial;        /* of its link */
     unsigned count;         /* links since the chain began anew */
     uint64_t began_ms, last_ms;
@@ -68,7 +68,7 @@ struct chains {
 
 struct cached {
     uint64_t chain;
-    struct message_id id;
+    struct message_place place;
     struct chain_link link;
 };
 
@@ -222,21 +222,21 @@ static bool owns(const struct chain *chain, const struct window *w) {
 
 /* --- links -------------------------------------------------------------------------------------- */
 
-static void keep_link(struct window *w, struct message_id id, struct chain_link link) {
+static void keep_link(struct window *w, struct message_place place, struct chain_link link) {
     while (w->kept_count == KEPT_LINKS || (w->kept_count && w->kept_bytes + link.message->size > KEPT_BYTES)) {
         struct message *oldest = w->kept[w->kept_head++ & (KEPT_LINKS - 1)].link.message;
         w->kept_bytes -= oldest->size;
         w->kept_count--;
         message_release(oldest);
     }
-    w->kept[(w->kept_head + w->kept_count++) & (KEPT_LINKS - 1)] = (struct kept){id, link};
+    w->kept[(w->kept_head + w->kept_count++) & (KEPT_LINKS - 1)] = (struct kept){place, link};
     w->kept_bytes += link.message->size;
 }
 
-static struct chain_link kept_link(const struct window *w, struct message_id id) {
+static struct chain_link kept_link(const struct window *w, struct message_place place) {
     for (unsigned i = w->kept_count; i > 0; i--) {
         const struct kept *kept = &w->kept[(w->kept_head + i - 1) & (KEPT_LINKS - 1)];
-        int order = message_id_compare(kept->id, id);
+        int order = message_place_compare(kept->place, place);
         if (order == 0)
             return kept->link;
         if (order < 0)
@@ -281,7 +281,7 @@ static struct chain_link make_link(struct coder *coder, struct chain *chain, str
     if (deflate_link(c, w, m, link.begins) == 0)
         link.message = make_form(m, &w->scratch);
     trim(&w->scratch);
-    w->last = m->id;
+    w->last = message_place(m);
     if (!link.message) {
         w->count = 0; /* the window has moved, and nobody will be sent by what */
         return link;
@@ -298,7 +298,7 @@ static struct chain_link make_link(struct coder *coder, struct chain *chain, str
     w->last_ms = now_ms;
     atomic_store_explicit(&w->used_ms, now_ms, memory_order_relaxed);
     link.serial = w->serial;
-    keep_link(w, m->id, link);
+    keep_link(w, message_place(m), link);
     return link;
 }
 
@@ -318,9 +318,10 @@ static struct chain_link find_link(struct coder *coder, struct chain *chain, con
             forget_links(w);
             w->made_for = chain->id;
             w->count = 0;
-            w->last = (struct message_id){0, 0};
+            w->last = (struct message_place){0};
         }
-        link = message_id_after(m->id, w->last) ? make_link(coder, chain, w, m, next, now_ms) : kept_link(w, m->id);
+        struct message_place place = message_place(m);
+        link = message_place_compare(place, w->last) > 0 ? make_link(coder, chain, w, m, next, now_ms) : kept_link(w, place);
         if (link.message)
             message_retain(link.message);
     }
@@ -339,12 +340,12 @@ void coder_begin(struct coder *coder) {
 
 const struct chain_link *coder_link(struct coder *coder, struct chain *chain, struct message *m, uint64_t next, uint64_t now_ms) {
     struct cached *cached = cached_at(coder, chain, m->id);
-    if (cached->chain != chain->id || message_id_compare(cached->id, m->id) != 0) {
+    if (cached->chain != chain->id || message_place_compare(cached->place, message_place(m)) != 0) {
         if (coder->retired_count == CHAIN_BATCH)
             return NULL;
         if (cached->link.message)
             coder->retired[coder->retired_count++] = cached->link.message;
-        *cached = (struct cached){chain->id, m->id, find_link(coder, chain, m, next, now_ms)};
+        *cached = (struct cached){chain->id, message_place(m), find_link(coder, chain, m, next, now_ms)};
     }
     return cached->link.message ? &cached->link : NULL;
 }

@@ -270,6 +270,7 @@ int hub_publish(struct hub *hub, struct message *m, int from, uint64_t now_ms, u
         message_release(m);
         return -ENOMEM;
     }
+    m->epoch = hub->epoch;
     message_seal(m, next_id(hub, now_ms));
     out->id = m->id;
     out->subscribers = 0;
@@ -569,6 +570,7 @@ int hub_follow(struct hub *hub, struct message *m, struct message_id id, bool ow
     pthread_mutex_lock(&hub->lock);
     struct hub_channel *ch = message_id_after(id, hub->newest) ? channel_open(hub, name, hash) : NULL;
     if (ch) {
+        m->epoch = hub->epoch;
         hub->newest = id;
         hub->published += own;
         for (unsigned i = 0; i < hub->workers; i++)

@@ -86,9 +86,9 @@ static void push_parts(lua_State *L, struct policy *p, const struct message *m) 
     struct slice channel = message_channel(m), event = message_event(m);
     char id[MESSAGE_ID_BYTES];
     lua_rawgeti(L, LUA_REGISTRYINDEX, p->shaped_parts);
-    if (message_id_compare(p->shaped_id, m->id) == 0)
+    if (message_place_compare(p->shaped, message_place(m)) == 0)
         return;
-    p->shaped_id = (struct message_id){0, 0}; /* should memory run out on the way */
+    p->shaped = (struct message_place){0}; /* should memory run out on the way */
     lua_pushlstring(L, channel.ptr, channel.len);
     lua_rawseti(L, -2, SHAPED_CHANNEL);
     if (event.len)
@@ -100,13 +100,13 @@ static void push_parts(lua_State *L, struct policy *p, const struct message *m) 
     lua_rawseti(L, -2, SHAPED_DATA);
     lua_pushlstring(L, id, message_id_format(id, m->id));
     lua_rawseti(L, -2, SHAPED_ID);
-    p->shaped_id = m->id;
+    p->shaped = message_place(m);
 }
 
 void policy_forget_shaped(struct policy *p) {
-    if (p->shaped_id.ms == 0)
+    if (p->shaped.epoch == 0)
         return;
-    p->shaped_id = (struct message_id){0, 0};
+    p->shaped = (struct message_place){0};
     lua_rawgeti(p->L, LUA_REGISTRYINDEX, p->shaped_parts);
     for (int part = SHAPED_CHANNEL; part <= SHAPED_ID; part++) {
         lua_pushnil(p->L);

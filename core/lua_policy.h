@@ -111,7 +111,7 @@ struct policy {
     struct idle_thread idle[POLICY_IDLE_THREADS]; /* coroutines to be used again */
     int idle_count;
     int shaped_parts;            /* see policy_shape: the parts of a message as Lua strings, */
-    struct message_id shaped_id; /* and which it is; 0-0: none */
+    struct message_place shaped; /* and where it stands; epoch 0: none */
     int stream_boxes;            /* weak: address of a stream's userdata -> userdata */
     const void *request_meta, *stream_meta; /* the metatables, to know our userdata by */
     struct buf scratch[POLICY_SCRATCHES];

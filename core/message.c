@@ -193,6 +193,7 @@ struct message *message_edit(const struct message *m, struct slice event, struct
     message_seal(edited, m->id);
     edited->generation = m->generation;
     edited->channel_hash = m->channel_hash;
+    edited->epoch = m->epoch;
     edited->published_ns = m->published_ns;
     return edited;
 }

@@ -42,6 +42,16 @@ static inline struct message_id message_id_max(struct message_id a, struct messa
     return message_id_after(a, b) ? a : b;
 }
 
+/* The place of a message in the order of all: a log that has begun anew may give ids again. */
+struct message_place {
+    uint32_t epoch;
+    struct message_id id;
+};
+
+static inline int message_place_compare(struct message_place a, struct message_place b) {
+    return a.epoch != b.epoch ? (a.epoch < b.epoch ? -1 : 1) : message_id_compare(a.id, b.id);
+}
+
 /* The greatest id below `id`; 0-0 stays 0-0. */
 struct message_id message_id_before(struct message_id id);
 
@@ -63,6 +73,7 @@ struct message {
     /* The same in gzip, a private segment: NULL until somebody needs it. See chain.h. */
     _Atomic(struct message *) whole;
     struct gzip_part part; /* of a private segment in gzip: what its text adds to a stream's sum */
+    uint32_t epoch;        /* set by the hub: of the log that gave the id; a later one may give it again */
 
     /* guarded by the hub's lock: the history that keeps it */
     struct list log_node;
@@ -90,7 +101,7 @@ struct message *message_new(struct slice channel, struct slice event, struct sli
 /* Gives the draft its id, once, before anybody else sees it. */
 void message_seal(struct message *m, struct message_id id);
 
-/* A new message with other parts and the id, channel hash, generation and time of `m`: one edited for a subscriber. NULL: no memory. */
+/* A new message with other parts and the id, epoch, channel hash, generation and time of `m`: one edited for a subscriber. NULL: no memory. */
 struct message *message_edit(const struct message *m, struct slice event, struct slice data);
 
 /* A private segment: `chunked` puts chunk framing around the bytes, else they go as they are. NULL: no memory. */
@@ -98,6 +109,10 @@ struct message *message_new_private(struct slice bytes, bool chunked);
 
 struct message *message_retain(struct message *m);
 void message_release(struct message *m);
+
+static inline struct message_place message_place(const struct message *m) {
+    return (struct message_place){m->epoch, m->id};
+}
 
 static inline struct slice message_channel(const struct message *m) {
     return slice_make(m->bytes, m->channel_len);

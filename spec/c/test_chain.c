@@ -381,6 +381,36 @@ TEST(workers_that_race_make_each_form_once_and_all_their_streams_are_whole) {
     }
 }
 
+TEST(ids_of_a_log_that_began_anew_are_other_messages) {
+    struct chains *c = make_chains_of(MIN_BYTES);
+    struct coder *coder = make_coder(c), *late = make_coder(c);
+    struct chain *chain = chain_open(c, slice_of("quotes"));
+    struct reader one, two;
+    struct message *m[4];
+    reader_begin(&one);
+    reader_begin(&two);
+    for (unsigned i = 0; i < 4; i++) {
+        m[i] = i < 2 ? quote(i + 1) : message_new(slice_of("quotes"), slice_make(NULL, 0), slice_of(i == 2 ? "another first" : "another second"));
+        m[i]->epoch = 1 + i / 2;
+        if (i >= 2)
+            message_seal(m[i], m[i - 2]->id);
+    }
+    for (unsigned i = 0; i < 4; i++)
+        take(&one, coder, chain, m[i], NOW);
+    CHECK_EQ_INT(one.chained, 4); /* the chain goes on, though the ids went back */
+    for (unsigned i = 0; i < 4; i++)
+        take(&two, late, chain, m[i], NOW); /* a worker that is behind still finds those of the old log */
+    CHECK_EQ_INT(two.chained, 4);
+    reader_end(&one);
+    reader_end(&two);
+    for (unsigned i = 0; i < 4; i++)
+        message_release(m[i]);
+    chain_close(c, chain);
+    coder_free(coder);
+    coder_free(late);
+    chains_free(c);
+}
+
 TEST(want_of_memory_loses_a_form_and_nothing_else) {
     for (int n = 0, reached = 1; reached; n++) {
         struct chains *c = make_chains_of(MIN_BYTES);
