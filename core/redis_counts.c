@@ -51,7 +51,7 @@ static void on_told(redisAsyncContext *context, void *answer, void *data) {
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 || reply->element[0]->type != REDIS_REPLY_INTEGER ||
         reply->element[1]->type != REDIS_REPLY_INTEGER) {
         if (reply->type == REDIS_REPLY_ERROR)
-            log_write(l->log, LOG_WARN, "redis", "the streams of this node cannot be told: %s", reply->str);
+            redis_log_refused(l, &c->refusals, "the streams of this node cannot be told", reply->str);
         c->joined = false; /* nobody knows us any more: all is told again */
         return;
     }

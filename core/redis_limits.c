@@ -50,7 +50,7 @@ static void on_counted(redisAsyncContext *context, void *answer, void *data) {
                               (uint64_t)sums[2]->integer, uv_hrtime() / 1000000);
     }
     if (reply && reply->type == REDIS_REPLY_ERROR)
-        log_write(t->log->log, LOG_WARN, "redis", "the limits cannot be shared: %s", reply->str);
+        redis_log_refused(t->log, &t->log->limits_refusals, "the limits cannot be shared", reply->str);
     free(t);
 }
 

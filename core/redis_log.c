@@ -13,7 +13,8 @@
 
 enum {
     START_MS = 10000, /* Redis is waited for at the start */
-    LEAVE_MS = 500    /* and at the end */
+    LEAVE_MS = 500,   /* and at the end */
+    REFUSED_MS = 10000
 };
 
 /* --- what is wrong --------------------------------------------------------------------------------- */
@@ -51,6 +52,19 @@ void redis_log_trouble(struct redis_log *l, bool follow, const char *why) {
     else if (why && (was_up || (!l->running && !l->told_waiting)))
         say_down(l, why);
     l->told_waiting = l->told_waiting || why;
+}
+
+void redis_log_refused(struct redis_log *l, struct redis_refusals *r, const char *what, const char *why) {
+    uint64_t now = uv_now(l->loop);
+    if (r->told_ms && now - r->told_ms < REFUSED_MS) {
+        r->untold++;
+        return;
+    }
+    if (r->untold)
+        log_write(l->log, LOG_WARN, "redis", "%s: %s (and %" PRIu64 " times since the last record)", what, why, r->untold);
+    else
+        log_write(l->log, LOG_WARN, "redis", "%s: %s", what, why);
+    *r = (struct redis_refusals){.told_ms = now};
 }
 
 bool redis_log_state(struct redis_log *l, char out[REDIS_ERROR_BYTES]) {

@@ -30,11 +30,17 @@ struct redis_follow {
     uint64_t malformed_untold;   /* in this spell */
 };
 
+/* What Redis refuses again and again is told once in a while. */
+struct redis_refusals {
+    uint64_t told_ms, untold;
+};
+
 struct redis_counts {
     bool joined;  /* Redis has our counts */
     bool asked;   /* an answer is awaited */
     uint64_t nodes, streams;
     uint64_t due_ms;
+    struct redis_refusals refusals;
 };
 
 struct redis_log {
@@ -49,6 +55,7 @@ struct redis_log {
     struct buf counts_key, nodes_key, own_key, alive_prefix, limit_prefix;
     struct ratelimit_share *share; /* NULL: limits are this node's own */
     bool limits_asked;             /* an answer is awaited */
+    struct redis_refusals limits_refusals;
     uint64_t started_ms;
     bool running; /* the start is over */
     bool told_waiting;
@@ -74,6 +81,9 @@ struct redis_log {
 
 /* Sets what is wrong with one of the links (NULL: nothing), and says so in the log where it is news. */
 void redis_log_trouble(struct redis_log *l, bool follow, const char *why);
+
+/* Says in the log that Redis refuses what is asked on each tick: `what` cannot be done, for `why`. One record in 10 s. */
+void redis_log_refused(struct redis_log *l, struct redis_refusals *r, const char *what, const char *why);
 
 /* A link of this log. */
 struct redis_link *redis_log_link(struct redis_log *l, struct redis_link_ops ops, uint64_t answer_ms);
