@@ -345,6 +345,25 @@ describe("/_sluice/", function()
       assert.same({ 300, true }, { dropped + shown, dropped > 0 })
     end)
 
+    it("has thousands of frames at a time without using up its script's time", function()
+      local server = helper.start({ config = { workers = 1, limits = { script_ms = 10 } }, defaults = true, scripts = { ["burst.lua"] = [[return {
+        routes = function(route) route:post("/burst", function()
+          for _ = 1, 150 do sluice.publish("burst", { data = "x" }) end
+        end) end }]] } })
+      local streams = {}
+      for i = 1, 60 do streams[i] = server:stream("/events?channel=burst"):wait_open() end
+      local watched = tap(server, "channel=burst")
+      assert.equal(204, server:request("POST", "/burst").status)
+      local count, at = 0, 1
+      watched:wait_messages(function()
+        for i = at + 1, #watched.events do
+          local event = watched.events[i]
+          count, at = count + (event.event == "dropped" and json.decode(event.data).count or 1), i
+        end
+        return count >= 150 * #streams
+      end)
+    end)
+
     it("ends on all workers when its client leaves", function()
       local watched = tap(open, "channel=left")
       local stream = open:stream("/events?channel=left"):wait_open()

@@ -3,6 +3,8 @@
 
 local ask = require "sluice.admin.ask"
 
+local AT_ONCE = 64 -- frames: then it is the turn of others
+
 local NO_CACHE = { ["Cache-Control"] = "no-store" }
 
 -- A frame as text: what is not UTF-8 (only comments of scripts can hold such) shows as a replacement.
@@ -12,7 +14,7 @@ local function readable(frame)
 end
 
 return function(route, sluice)
-  local admin, reject = sluice.admin, sluice.reject
+  local admin, reject, sleep = sluice.admin, sluice.reject, sluice.sleep
 
   local function call(run, ...) return ask.call(reject, run, ...) end
 
@@ -46,9 +48,10 @@ return function(route, sluice)
     stream:comment("tapping") -- the head goes out now
     while true do
       local frames, dropped = tap:read()
-      for _, frame in ipairs(frames) do
+      for index, frame in ipairs(frames) do
         frame.frame = readable(frame.frame)
         stream:send({ event = "frame", data = frame })
+        if index % AT_ONCE == 0 then sleep(0) end -- a busy channel has thousands at a time
       end
       if dropped > 0 then stream:send({ event = "dropped", data = { count = dropped } }) end
     end
