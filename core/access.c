@@ -84,7 +84,7 @@ static int append_target(struct buf *out, struct slice target) {
     struct slice rest = slice_make(target.ptr + path, target.len - path), name, value;
     for (bool first = true; rc == 0 && http_query_next(&rest, &name, &value); first = false) {
         rc = first ? 0 : buf_append_char(out, '&');
-        rc = rc ? rc : buf_append_slice(out, name);
+        rc = rc ? rc : append_without_tokens(out, name);
         bool has_value = value.ptr > name.ptr + name.len;
         rc = rc || !has_value ? rc : buf_append_char(out, '=');
         if (value.len)

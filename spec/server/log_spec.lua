@@ -109,6 +109,7 @@ describe("secrets", function()
       { "/events?token=" .. token }, { "/events?%74oken=" .. token }, { "/events?a=1&TOKEN=" .. token .. "&b=2" }, { "/events?access_token=" .. token },
       { "/events?api_key=" .. token }, { "/no/such?password=" .. token }, { "/events?tok%zzen=" .. token },
       { "/events?x=%22" .. token .. "%22" }, { "/reset/" .. token .. "/x" },
+      { "/events?" .. token }, { "/events?a&" .. token .. "=b" },
       { "/events", { Authorization = "Bearer " .. token } }, { "/events", { Cookie = "session=" .. token } },
       { "/events", { Authorization = "Bearer " .. token .. "broken" } },
     }) do
@@ -116,7 +117,7 @@ describe("secrets", function()
       stream:wait_head()
       stream:close()
     end
-    helper.eventually(function() return #records(server, "access") >= 16 end)
+    helper.eventually(function() return #records(server, "access") >= 18 end)
     server:stop()
     local log = server:log()
     assert.is_nil(log:find(token, 1, true))
