@@ -164,12 +164,22 @@ static bool load_candidate(struct policy *p, struct snapshot *snapshot, uint64_t
     return result.ok;
 }
 
+static void warn_unguarded(const struct policy *p, const struct generation *g) {
+    const struct worker *w = p->worker;
+    if (!g->guarded && w->config->has_key && w->index == 0)
+        log_write(w->log, LOG_WARN, "policy",
+                  "a key is configured (jwt.key), but no script has a guard: anyone may do everything");
+}
+
 bool policy_load(struct policy *p, struct snapshot *snapshot, uint64_t number, struct policy_error *error) {
     policy_discard(p);
     if (!load_candidate(p, snapshot, number, error))
         return false;
-    if (!holds_too_much(p))
+    if (!holds_too_much(p)) {
+        if (p->worker->server->trial) /* will not be accepted, where it is said else */
+            warn_unguarded(p, p->candidate);
         return true;
+    }
     /* Together with older generations it is too much: a fresh state will do. By itself: never. */
     size_t together = p->budget.bytes, limit = p->worker->config->script_bytes;
     policy_discard(p);
@@ -252,9 +262,7 @@ void policy_accept(struct policy *p) {
     p->candidate = NULL;
     p->current = g;
     list_append(&p->generations, &g->node);
-    if (!g->guarded && w->config->has_key && w->index == 0)
-        log_write(w->log, LOG_WARN, "policy",
-                  "a key is configured (jwt.key), but no script has a guard: anyone may do everything");
+    warn_unguarded(p, g);
     while (count_generations(p) > GENERATIONS_KEPT)
         retire(p, list_entry(p->generations.next, struct generation, node));
     start_held_tasks(p, g);

@@ -475,6 +475,13 @@ describe("a key", function()
     local guarded = helper.serve({ config = { jwt = { key = SECRET } } })
     guarded:request("GET", "/health")
     assert.is_nil(guarded:log():find("guard", 1, true))
+    local folder = process.temp_dir()
+    process.write_file(folder .. "/routes.lua", scripts["routes.lua"])
+    for _, args in ipairs({ { "--scripts", folder }, {} }) do
+      local checked = helper.launch({ command = "check", no_config = true, args = args, env = { JWT_SECRET = SECRET } })
+      assert.equal(0, checked:wait(helper.TEST_TIMEOUT))
+      assert.equal(#args > 0, checked:errors():find("no script has a guard", 1, true) ~= nil)
+    end
   end)
 
   it("in a file may end with a line end, and makes tokens with sluice token", function()
