@@ -33,6 +33,8 @@ void config_free(struct config *c) {
     wipe(&c->redis_password);
     buf_deinit(&c->redis_user);
     buf_deinit(&c->redis_key);
+    buf_deinit(&c->redis_ca_file);
+    buf_deinit(&c->redis_cert_file);
     buf_deinit(&c->jwt_issuer);
     buf_deinit(&c->jwt_audience);
     buf_deinit(&c->host);

@@ -64,6 +64,7 @@ struct config {
 
     bool has_redis;
     struct buf redis_url, redis_user, redis_password, redis_key; /* NUL-terminated; `data` NULL: not set */
+    struct buf redis_ca_file, redis_cert_file;                   /* alike */
     uint64_t redis_maxlen;
     bool ratelimit_shared;
 

@@ -145,6 +145,8 @@ static void redis(lua_State *L, int index, struct config *c) {
     c->has_redis = optional_text(L, index, "redis.url", &c->redis_url);
     optional_text(L, index, "redis.user", &c->redis_user);
     optional_text(L, index, "redis.password", &c->redis_password);
+    optional_text(L, index, "redis.ca_file", &c->redis_ca_file);
+    optional_text(L, index, "redis.cert_file", &c->redis_cert_file);
     text(L, index, "redis.key", &c->redis_key);
     c->redis_maxlen = (uint64_t)number(L, index, "redis.maxlen");
     c->ratelimit_shared = boolean(L, index, "ratelimit.shared");

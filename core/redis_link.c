@@ -6,6 +6,7 @@
 
 #include "address.h"
 #include "hash.h"
+#include "redis_tls.h"
 
 enum {
     CONNECT_MS = 2000, /* for all of an attempt: name, connection, login */
@@ -18,6 +19,7 @@ enum {
 struct poll {
     uv_poll_t handle;
     redisAsyncContext *context; /* NULL: gone */
+    struct ssl_st *session;     /* TLS, as long as the context is there; NULL: without */
     struct redis_link *link;
     int events;
 };
@@ -40,16 +42,7 @@ struct redis_link {
 
 /* --- hiredis on libuv ---------------------------------------------------------------------------- */
 
-static void on_poll(uv_poll_t *handle, int status, int events) {
-    struct poll *p = handle->data;
-    /* An error shows when hiredis reads. */
-    if (p->context && (status != 0 || (events & UV_READABLE))) {
-        p->link->heard_ms = uv_now(handle->loop);
-        redisAsyncHandleRead(p->context);
-    }
-    if (p->context && (events & UV_WRITABLE))
-        redisAsyncHandleWrite(p->context);
-}
+static void on_poll(uv_poll_t *handle, int status, int events);
 
 static void watch(struct poll *p, int events) {
     if (events == p->events)
@@ -79,6 +72,27 @@ static void add_write(void *data) {
 static void remove_write(void *data) {
     struct poll *p = data;
     watch(p, p->events & ~UV_WRITABLE);
+}
+
+/* True where TLS has to write before it can read on. */
+static bool wants_write(const struct poll *p) {
+    return p->context && p->session && redis_tls_wants_write(p->session);
+}
+
+static void on_poll(uv_poll_t *handle, int status, int events) {
+    struct poll *p = handle->data;
+    /* An error shows when hiredis reads. */
+    bool readable = status != 0 || (events & UV_READABLE);
+    if (p->session)
+        redis_tls_prepare();
+    if (p->context && readable)
+        p->link->heard_ms = uv_now(handle->loop);
+    if (p->context && (readable || wants_write(p)))
+        redisAsyncHandleRead(p->context);
+    if (p->context && (events & UV_WRITABLE))
+        redisAsyncHandleWrite(p->context);
+    if (wants_write(p))
+        add_write(p);
 }
 
 static void free_poll(uv_handle_t *handle) {
@@ -149,10 +163,14 @@ void redis_link_fail(struct redis_link *link, const char *why) {
 
 static void on_disconnect(const redisAsyncContext *context, int status) {
     struct redis_link *link = context->data;
+    const struct poll *p = context->ev.data;
+    char why[REDIS_WHY_BYTES];
     if (!link)
         return;
     link->context = NULL;
-    over(link, status == REDIS_OK || !context->errstr || !context->errstr[0] ? "the connection was closed" : context->errstr);
+    if (!p->session || !redis_tls_why(p->session, why, sizeof why))
+        snprintf(why, sizeof why, "%s", status == REDIS_OK || !context->errstr || !context->errstr[0] ? "the connection was closed" : context->errstr);
+    over(link, why);
 }
 
 /* --- logging in ------------------------------------------------------------------------------------ */
@@ -200,12 +218,22 @@ static void log_in(struct redis_link *link, redisAsyncContext *context) {
     redisAsyncCommand(context, on_login, &last, "PING");
 }
 
+/* Begins TLS where the URL asks for it. Returns false where that fails: hiredis ends the connection. */
+static bool secure(struct redis_link *link, redisAsyncContext *context) {
+    struct poll *p = context->ev.data;
+    if (!link->options.tls)
+        return true;
+    p->session = redis_tls_begin(link->options.tls, context);
+    return p->session != NULL;
+}
+
 static void on_connect(const redisAsyncContext *context, int status) {
     struct redis_link *link = context->data;
     if (!link)
         return;
     if (status == REDIS_OK) {
-        log_in(link, link->context);
+        if (secure(link, link->context))
+            log_in(link, link->context);
         return;
     }
     link->context = NULL; /* hiredis frees it */
@@ -338,8 +366,19 @@ void redis_link_close(struct redis_link *link) {
 }
 
 void redis_link_flush(struct redis_link *link) {
-    if (link->ready && link->context)
-        redisAsyncHandleWrite(link->context); /* may end the connection */
+    if (!link->ready || !link->context)
+        return;
+    if (link->options.tls)
+        redis_tls_prepare();
+    redisAsyncHandleWrite(link->context); /* may end the connection */
+}
+
+/* What is missing of an attempt that takes too long. */
+static const char *missing(const redisAsyncContext *context) {
+    const struct poll *p = context->ev.data;
+    if (p->session && !redis_tls_done(p->session))
+        return "no answer to the TLS handshake (does the server speak TLS on this port?)";
+    return "no answer to the connection";
 }
 
 void redis_link_check(struct redis_link *link) {
@@ -355,7 +394,7 @@ void redis_link_check(struct redis_link *link) {
         return;
     if (!link->ready) {
         if (now - link->begun_ms > CONNECT_MS && !held_up)
-            redis_link_fail(link, "no answer to the connection");
+            redis_link_fail(link, missing(link->context));
         return;
     }
     uint64_t since = link->heard_ms > link->asked_ms ? link->heard_ms : link->asked_ms;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One connection to Redis, kept up: resolves the name without blocking, connects, logs in, chooses the database; when it is lost, or an answer is late, it begins again after a pause that grows with each failure
+/* One connection to Redis, kept up: resolves the name without blocking, connects, with TLS where that is wanted, logs in, chooses the database; when it is lost, or an answer is late, it begins again after a pause that grows with each failure
  * and is spread. The protocol is hiredis'. Belongs to one loop's thread. */
 #ifndef SLUICE_REDIS_LINK_H
 #define SLUICE_REDIS_LINK_H
@@ -10,6 +10,7 @@
 #include "redis_url.h"
 
 struct redis_link;
+struct redis_tls;
 
 enum { REDIS_WHY_BYTES = 256 };
 
@@ -24,6 +25,7 @@ struct redis_link_ops {
 struct redis_link_options {
     uv_loop_t *loop;
     const struct redis_url *url; /* outlives the link */
+    const struct redis_tls *tls; /* outlives the link; NULL: without TLS */
     const char *name;            /* what Redis shows in CLIENT LIST; outlives the link */
     uint64_t answer_ms;          /* an answer that takes longer ends the connection */
     struct redis_link_ops ops;

@@ -21,7 +21,7 @@ enum {
 
 static void say_up(struct redis_log *l) {
     if (!l->running) {
-        log_write(l->log, LOG_INFO, "redis", "connected to %s:%u; the log is %s, this node %s", l->url.host.data, l->url.port, l->config->redis_key.data, l->node);
+        log_write(l->log, LOG_INFO, "redis", "connected to %s:%u%s; the log is %s, this node %s", l->url.host.data, l->url.port, l->tls ? " over TLS" : "", l->config->redis_key.data, l->node);
         return;
     }
     log_write(l->log, LOG_INFO, "redis", "connected again; %" PRIu64 " messages were read that had come meanwhile", l->follow.caught_up);
@@ -81,9 +81,11 @@ void redis_log_stats(struct redis_log *l, struct redis_log_stats *out) {
     pthread_mutex_unlock(&l->lock);
 }
 
-/* True for an error of Redis that will not pass by waiting: a wrong password, a key of another type. Its errors begin with a word in capitals, those of the network do not. */
+/* True for what will not pass by waiting: a certificate that is refused, or an error of Redis for a wrong password, a key of another type. Its errors begin with a word in capitals, those of the network do not. */
 static bool is_final(const char *why) {
     static const char *const PASSING[] = {"LOADING", "BUSY", "MASTERDOWN", "READONLY", "MISCONF", "OOM", "TRYAGAIN", "CLUSTERDOWN", "ERR max number of clients"};
+    if (strncmp(why, REDIS_TLS_REFUSED, strlen(REDIS_TLS_REFUSED)) == 0)
+        return true;
     size_t capitals = strspn(why, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
     for (size_t i = 0; i < sizeof PASSING / sizeof *PASSING; i++) {
         if (strncmp(why, PASSING[i], strlen(PASSING[i])) == 0)
@@ -108,7 +110,7 @@ static void on_tick(uv_timer_t *timer) {
 }
 
 struct redis_link *redis_log_link(struct redis_log *l, struct redis_link_ops ops, uint64_t answer_ms) {
-    struct redis_link_options options = {.loop = l->loop, .url = &l->url, .name = l->name, .answer_ms = answer_ms, .ops = ops};
+    struct redis_link_options options = {.loop = l->loop, .url = &l->url, .tls = l->tls, .name = l->name, .answer_ms = answer_ms, .ops = ops};
     return redis_link_new(&options);
 }
 
@@ -121,16 +123,20 @@ static int read_url(struct redis_log *l, char error[REDIS_ERROR_BYTES]) {
         snprintf(error, REDIS_ERROR_BYTES, "redis.url: expected redis://[user:password@]host[:port][/database]");
     if (rc)
         return rc;
-    if (l->url.tls) {
-        snprintf(error, REDIS_ERROR_BYTES, "redis.url: rediss:// needs a hiredis with TLS (1.0 or later); this build has hiredis %d.%d.%d without it", HIREDIS_MAJOR,
-                 HIREDIS_MINOR, HIREDIS_PATCH);
-        return -ENOTSUP;
-    }
     if (l->url.user.len == 0)
         rc = buf_append_slice(&l->url.user, buf_slice(&c->redis_user));
     if (l->url.password.len == 0)
         rc = rc ? rc : buf_append_slice(&l->url.password, buf_slice(&c->redis_password));
     return rc;
+}
+
+/* Makes what rediss:// needs. */
+static bool make_tls(struct redis_log *l, char error[REDIS_ERROR_BYTES]) {
+    const struct config *c = l->config;
+    struct redis_tls_options options = {.host = l->url.host.data, .ca_file = c->redis_ca_file.data, .cert_file = c->redis_cert_file.data};
+    if (l->url.tls)
+        l->tls = redis_tls_new(&options, error);
+    return l->tls || !l->url.tls;
 }
 
 static int make_keys(struct redis_log *l) {
@@ -160,7 +166,7 @@ struct redis_log *redis_log_new(const struct redis_log_options *options, char er
     l->last = &l->first;
     list_init(&l->held);
     pthread_mutex_init(&l->lock, NULL);
-    if (read_url(l, error) != 0 || make_keys(l) != 0 || uv_async_init(l->loop, &l->asked, on_asked) != 0) {
+    if (read_url(l, error) != 0 || !make_tls(l, error) || make_keys(l) != 0 || uv_async_init(l->loop, &l->asked, on_asked) != 0) {
         l->closed = true;
         redis_log_free(l);
         return NULL;
@@ -184,7 +190,7 @@ bool redis_log_start(struct redis_log *l, const volatile bool *stop, char error[
         char why[REDIS_ERROR_BYTES];
         uv_run(l->loop, UV_RUN_ONCE);
         if (!redis_log_state(l, why) && is_final(why)) {
-            snprintf(error, REDIS_ERROR_BYTES, "redis.url: Redis at %s:%u does not let this node in: %.300s", l->url.host.data, l->url.port, why);
+            snprintf(error, REDIS_ERROR_BYTES, "redis.url: cannot use Redis at %s:%u: %.300s", l->url.host.data, l->url.port, why);
             return false;
         }
         if (uv_now(l->loop) - l->follow.progress_ms > START_MS) {
@@ -243,6 +249,7 @@ void redis_log_close(struct redis_log *l) {
 void redis_log_free(struct redis_log *l) {
     if (!l)
         return;
+    redis_tls_free(l->tls);
     redis_url_deinit(&l->url);
     buf_deinit(&l->counts_key);
     buf_deinit(&l->nodes_key);

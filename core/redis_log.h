@@ -3,6 +3,7 @@
  * in the same order. Two connections: one follows, one asks. Lives on the control thread's loop; what says so is safe from any thread. doc/cluster.md tells what users see, doc/cluster.md#the-stream the form of entries.
  *
  *   redis_link.c    a connection that is kept up
+ *   redis_tls.c     TLS on it
  *   redis_log.c     life, start, what is told of it
  *   redis_follow.c  reading the stream, catching up, gaps
  *   redis_append.c  publishing, and whether an id is known
@@ -32,7 +33,7 @@ struct redis_log_options {
     struct ratelimit_share *share; /* limits that are shared with the other nodes; NULL: none are */
 };
 
-/* Makes what follows the log at config->redis_url. NULL with `error` filled where that cannot be: no memory, or no TLS in this hiredis. */
+/* Makes what follows the log at config->redis_url. NULL with `error` filled where that cannot be: no memory, no TLS in this hiredis, or files of it that cannot be used. */
 struct redis_log *redis_log_new(const struct redis_log_options *options, char error[REDIS_ERROR_BYTES]);
 
 /* Connects and fills the hub from the log: runs the loop until that is done, or `*stop` is true, or Redis cannot be reached for 10 s. Before any other thread runs the loop. Returns false with `error` filled. */

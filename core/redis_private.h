@@ -8,6 +8,7 @@
 
 #include "redis_link.h"
 #include "redis_log.h"
+#include "redis_tls.h"
 
 enum {
     REDIS_BLOCK_MS = 1000,  /* one XREAD waits so long */
@@ -50,6 +51,7 @@ struct redis_log {
     uv_loop_t *loop;
     unsigned workers;
     struct redis_url url;
+    struct redis_tls *tls; /* NULL: redis:// */
     char node[17]; /* of this server, as long as it runs */
     char name[32]; /* for CLIENT LIST */
     struct buf counts_key, nodes_key, own_key, alive_prefix, limit_prefix;

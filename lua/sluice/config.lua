@@ -221,6 +221,13 @@ function config.check(cfg, read)
     end
   end
 
+  -- Who sets one of these does not want the password to go in the clear.
+  for _, key in ipairs({ "redis.ca_file", "redis.cert_file" }) do
+    if cfg[key] and (cfg["redis.url"] or ""):find("^redis://") then
+      return nil, ("%s = %s: redis.url is without TLS; expected rediss://"):format(key, kinds.show(cfg[key]))
+    end
+  end
+
   local keyless = not cfg["jwt.key"] and not cfg["jwt.key_file"]
   if keyless and not cfg.insecure and not address.is_loopback((address.split(cfg.listen))) then
     return nil, ('listen = "%s": not a loopback address, and without a key anyone could subscribe and publish; '

@@ -74,12 +74,6 @@ describe("a cluster", function()
       assert.equal(1, child:wait(5))
       assert.is_truthy(child:errors():find("WRONGTYPE", 1, true), child:errors())
     end)
-
-    it("has no rediss:// without TLS in hiredis", function()
-      local server, why = require("sluice").start{ listen = "127.0.0.1:0", redis = { url = "rediss://127.0.0.1" } }
-      assert.is_nil(server)
-      assert.is_truthy(why:find("TLS", 1, true), why)
-    end)
   end)
 
   describe("when Redis ends and comes back", function()

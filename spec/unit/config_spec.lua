@@ -80,7 +80,7 @@ describe("sluice.config: defaults", function()
     for key in pairs(EXPECTED) do assert.is_true(known[key], key) end
     for _, key in ipairs({
       "scripts", "jwt.key", "jwt.key_file", "jwt.issuer", "jwt.audience", "jwt.cookie", "redis.url",
-      "redis.user", "redis.password",
+      "redis.user", "redis.password", "redis.ca_file", "redis.cert_file",
     }) do
       assert.is_true(known[key], key)
       known[key] = nil
@@ -240,7 +240,7 @@ end
 describe("sluice.config: each key", function()
   it("has cases here", function()
     for _, row in ipairs(config.schema) do
-      assert.is_truthy(CASES[row.key] or row.key == "jwt.key_file", row.key)
+      assert.is_truthy(CASES[row.key] or row.type == "file", row.key)
     end
   end)
 
@@ -641,6 +641,14 @@ describe("sluice.config: rules over several keys", function()
     contains(refusal({ cors = { origins = { "*" }, credentials = true } }), 'cors.origins = "*"', "cors.credentials")
     assert(config.from_table({ cors = { origins = { "https://a" }, credentials = true } }, cores))
   end)
+
+  for _, key in ipairs({ "ca_file", "cert_file" }) do
+    it(("refuse redis.%s without TLS"):format(key), function()
+      contains(refusal({ redis = { url = "redis://:s3cr3t@a", [key] = "x.pem" } }), ('redis.%s = "x.pem": redis.url is without TLS'):format(key))
+      assert(config.from_table({ redis = { url = "rediss://a", [key] = "x.pem" } }, cores))
+      assert(config.from_table({ redis = { [key] = "x.pem" } }, cores))
+    end)
+  end
 end)
 
 describe("sluice.config: the table for the core", function()

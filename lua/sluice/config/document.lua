@@ -78,8 +78,8 @@ program gives the same table to `sluice.start`; there, neither a file nor the en
 Times are seconds (fractions allowed), save names in `_ms` and `stream.retry`, which are milliseconds; sizes are bytes.
 
 An unknown key, a wrong type or a value out of range is an error. So are: `jwt.key` and `jwt.key_file` together, an empty
-key, algorithms that no single key serves, `cors.origins` of `*` with `cors.credentials`, and a listen address beyond
-loopback with neither a key nor `insecure`.
+key, algorithms that no single key serves, `cors.origins` of `*` with `cors.credentials`, files for TLS with a `redis.url`
+of `redis://`, and a listen address beyond loopback with neither a key nor `insecure`.
 ]]
 
 -- Returns the reference page, doc/configuration.md.

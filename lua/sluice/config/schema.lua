@@ -230,6 +230,16 @@ local schema = {
     description = "The password to log in with where `redis.url` has none.",
   },
   {
+    key = "redis.ca_file", type = "file", env = "REDIS_CA_FILE", example = "redis-ca.pem",
+    description = "For `rediss://`: a file (PEM) with the authorities one of which must have signed Redis' certificate, "
+      .. "in the place of the system's.",
+  },
+  {
+    key = "redis.cert_file", type = "file", env = "REDIS_CERT_FILE", example = "redis-client.pem",
+    description = "For `rediss://`, where Redis asks for one: a file (PEM) with the server's own certificate, those between "
+      .. "it and its authority, and its private key.",
+  },
+  {
     key = "redis.key", type = "string", default = "sluice:log",
     description = "Key of the Redis stream that holds the log.",
   },

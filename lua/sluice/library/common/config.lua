@@ -84,6 +84,8 @@
 ---@field url? string The Redis server that joins nodes to a cluster: `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS
 ---@field user? string The user to log in as where `redis.url` names none
 ---@field password? string The password to log in with where `redis.url` has none
+---@field ca_file? string For `rediss://`: a file (PEM) with the authorities one of which must have signed Redis' certificate, in the place of the system's
+---@field cert_file? string For `rediss://`, where Redis asks for one: a file (PEM) with the server's own certificate, those between it and its authority, and its private key
 ---@field key? string Key of the Redis stream that holds the log; default: "sluice:log"
 ---@field maxlen? integer Messages kept in it; from 1000 on Redis keeps up to 100 more, which costs it less; default: 100000
 
