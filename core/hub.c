@@ -1,63 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include "hub.h"
+#include "hub_private.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 
-#include "hash.h"
-#include "registry.h"
-
 enum {
-    HUB_FLOORS = 4096,              /* a power of two */
     INBOX_MAX_ITEMS = 1 << 17,
-    INBOX_MAX_BYTES = 64 << 20,
-    SWEEP_SLOTS = 512,
-    ACTIVITY_MS = 5000,
-    ACTIVITY_LATE_MS = 60000 /* clocks of nodes differ, too */
-};
-
-struct hub_channel {
-    struct table_node by_name;
-    struct history history;
-    uint64_t published;  /* since it is there */
-    uint64_t window;     /* the span of ACTIVITY_MS that `recent` counts */
-    uint32_t recent, before; /* published in that span and in the one before */
-    uint32_t name_len;
-    uint32_t told; /* how many subscribed streams others know of */
-    struct list changed; /* in hub.changed, where others are told */
-    uint32_t *counts; /* subscribed streams by worker; lies behind the struct */
-    char *name;
-};
-
-struct hub_inbox {
-    struct inbox mail;
-    atomic_bool full; /* something is in it */
-    bool closed;
-};
-
-struct hub {
-    const struct config *config;
-    struct hub_ops ops;
-    unsigned workers;
-    struct hash_seed seed;
-
-    pthread_mutex_t lock; /* guards all below */
-    struct message_id newest;
-    struct message_id start; /* ids before it belong to no log that we know */
-    struct history_total total;
-    struct table channels;
-    struct hub_channel *all;
-    size_t sweep_at;
-    uint64_t published;
-    struct hub_inbox *inboxes;
-    bool following;      /* the log is kept elsewhere */
-    uint32_t epoch;
-    struct list changed; /* channels whose number of streams others do not know, where following */
-
-    /* Where the histories of channels that are gone ended, by hash: the newest of all that share a slot. So a gap may be said once too often,
-     * never once too few. */
-    struct message_id floors[HUB_FLOORS];
+    INBOX_MAX_BYTES = 64 << 20
 };
 
 uint64_t hub_hash(const struct hub *hub, struct slice name) {
@@ -83,7 +32,7 @@ static struct hub_channel *channel_make(struct hub *hub, struct slice name, uint
     return ch;
 }
 
-static struct hub_channel *channel_find(struct hub *hub, struct slice name, uint64_t hash) {
+struct hub_channel *hub_channel_find(struct hub *hub, struct slice name, uint64_t hash) {
     for (struct table_node *node = table_first(&hub->channels, hash); node; node = table_next(node)) {
         struct hub_channel *ch = table_entry(node, struct hub_channel, by_name);
         if (slice_equal(slice_make(ch->name, ch->name_len), name))
@@ -92,12 +41,12 @@ static struct hub_channel *channel_find(struct hub *hub, struct slice name, uint
     return NULL;
 }
 
-static struct hub_channel *channel_open(struct hub *hub, struct slice name, uint64_t hash) {
-    struct hub_channel *ch = channel_find(hub, name, hash);
+struct hub_channel *hub_channel_open(struct hub *hub, struct slice name, uint64_t hash) {
+    struct hub_channel *ch = hub_channel_find(hub, name, hash);
     return ch ? ch : channel_make(hub, name, hash);
 }
 
-static uint64_t subscribers_of(const struct hub *hub, const struct hub_channel *ch) {
+uint64_t hub_channel_subscribers(const struct hub *hub, const struct hub_channel *ch) {
     uint64_t sum = 0;
     for (unsigned i = 0; i < hub->workers; i++)
         sum += ch->counts[i];
@@ -113,8 +62,8 @@ static void channel_drop(struct hub *hub, struct hub_channel *ch) {
     free(ch);
 }
 
-static void channel_drop_unused(struct hub *hub, struct hub_channel *ch) {
-    if (ch != hub->all && ch->history.count == 0 && ch->told == 0 && subscribers_of(hub, ch) == 0)
+void hub_channel_drop_unused(struct hub *hub, struct hub_channel *ch) {
+    if (ch != hub->all && ch->history.count == 0 && ch->told == 0 && hub_channel_subscribers(hub, ch) == 0)
         channel_drop(hub, ch);
 }
 
@@ -202,8 +151,7 @@ static bool inbox_reserve(struct inbox *mail) {
     return true;
 }
 
-/* Returns true where the inbox was empty: its worker must be woken. */
-static bool inbox_put(struct hub_inbox *inbox, struct inbox_item item) {
+bool hub_inbox_put(struct hub_inbox *inbox, struct inbox_item item) {
     struct inbox *mail = &inbox->mail;
     if (!inbox_reserve(mail))
         return false;
@@ -211,15 +159,14 @@ static bool inbox_put(struct hub_inbox *inbox, struct inbox_item item) {
     return !atomic_exchange_explicit(&inbox->full, true, memory_order_release);
 }
 
-/* A worker that does not empty its inbox shall not eat the memory: its streams will read what was left out from history. */
-static bool inbox_put_message(struct hub_inbox *inbox, struct message *m) {
+bool hub_inbox_put_message(struct hub_inbox *inbox, struct message *m) {
     struct inbox *mail = &inbox->mail;
     if (inbox->closed)
         return false;
     size_t before = mail->count;
     bool wake = false;
     if (!mail->overflowed && mail->count < INBOX_MAX_ITEMS && mail->bytes < INBOX_MAX_BYTES) {
-        wake = inbox_put(inbox, (struct inbox_item){.message = message_retain(m)});
+        wake = hub_inbox_put(inbox, (struct inbox_item){.message = message_retain(m)});
         if (mail->count > before) {
             mail->bytes += m->size;
             return wake;
@@ -228,23 +175,6 @@ static bool inbox_put_message(struct hub_inbox *inbox, struct message *m) {
     }
     mail->overflowed = true;
     return !atomic_exchange_explicit(&inbox->full, true, memory_order_release);
-}
-
-/* Moves the channel's two spans to where now is. */
-static void turn_activity(struct hub_channel *ch, uint64_t now_ms) {
-    uint64_t window = now_ms / ACTIVITY_MS;
-    if (window == ch->window)
-        return;
-    ch->before = window == ch->window + 1 ? ch->recent : 0;
-    ch->recent = 0;
-    ch->window = window;
-}
-
-/* Counts a message of `at_ms`; what is read from the log long after that, as at the start, is no activity of now. */
-static void count_activity(struct hub_channel *ch, uint64_t at_ms, uint64_t now_ms) {
-    turn_activity(ch, now_ms);
-    ch->published++;
-    ch->recent += at_ms + ACTIVITY_LATE_MS > now_ms;
 }
 
 static struct message_id next_id(struct hub *hub, uint64_t now_ms) {
@@ -264,7 +194,7 @@ int hub_publish(struct hub *hub, struct message *m, int from, uint64_t now_ms, u
     m->channel_hash = hash;
     m->published_ns = now_ns;
     pthread_mutex_lock(&hub->lock);
-    struct hub_channel *ch = channel_open(hub, name, hash);
+    struct hub_channel *ch = hub_channel_open(hub, name, hash);
     if (!ch) {
         pthread_mutex_unlock(&hub->lock);
         message_release(m);
@@ -278,12 +208,12 @@ int hub_publish(struct hub *hub, struct message *m, int from, uint64_t now_ms, u
         if (!ch->counts[i])
             continue;
         out->subscribers += ch->counts[i];
-        if (inbox_put_message(&hub->inboxes[i], m) && (int)i != from)
+        if (hub_inbox_put_message(&hub->inboxes[i], m) && (int)i != from)
             wake[wakes++] = (uint8_t)i;
     }
-    count_activity(ch, now_ms, now_ms);
+    hub_channel_count_activity(ch, now_ms, now_ms);
     history_append(&ch->history, m, now_ms);
-    channel_drop_unused(hub, ch);
+    hub_channel_drop_unused(hub, ch);
     hub->published++;
     pthread_mutex_unlock(&hub->lock);
 
@@ -299,7 +229,7 @@ int hub_post(struct hub *hub, unsigned worker, struct task *task) {
     bool posted = false, wake = false;
     if (!inbox->closed) {
         size_t before = inbox->mail.count;
-        wake = inbox_put(inbox, (struct inbox_item){.task = task});
+        wake = hub_inbox_put(inbox, (struct inbox_item){.task = task});
         posted = inbox->mail.count > before;
     }
     pthread_mutex_unlock(&hub->lock);
@@ -315,7 +245,7 @@ int hub_post_all(struct hub *hub, struct task **tasks) {
         room = hub->inboxes[i].closed || inbox_reserve(&hub->inboxes[i].mail);
     for (unsigned i = 0; i < hub->workers; i++) {
         refused[i] = !room || hub->inboxes[i].closed;
-        wake[i] = !refused[i] && inbox_put(&hub->inboxes[i], (struct inbox_item){.task = tasks[i]});
+        wake[i] = !refused[i] && hub_inbox_put(&hub->inboxes[i], (struct inbox_item){.task = tasks[i]});
     }
     pthread_mutex_unlock(&hub->lock);
     for (unsigned i = 0; i < hub->workers; i++) {
@@ -437,11 +367,11 @@ int hub_subscribe(struct hub *hub, unsigned worker, struct hub_source *sources, 
     pthread_mutex_lock(&hub->lock);
     sources[0].channel = hub->all;
     for (size_t i = 1; i < count; i++) {
-        sources[i].channel = channel_open(hub, sources[i].name, sources[i].hash);
+        sources[i].channel = hub_channel_open(hub, sources[i].name, sources[i].hash);
         if (!sources[i].channel) {
             while (--i > 0) {
                 channel_count(hub, sources[i].channel, worker, -1);
-                channel_drop_unused(hub, sources[i].channel);
+                hub_channel_drop_unused(hub, sources[i].channel);
             }
             pthread_mutex_unlock(&hub->lock);
             return -ENOMEM;
@@ -457,7 +387,7 @@ int hub_subscribe(struct hub *hub, unsigned worker, struct hub_source *sources, 
 
 int hub_subscribe_later(struct hub *hub, unsigned worker, struct hub_source *source) {
     pthread_mutex_lock(&hub->lock);
-    source->channel = channel_open(hub, source->name, source->hash);
+    source->channel = hub_channel_open(hub, source->name, source->hash);
     if (source->channel) {
         channel_count(hub, source->channel, worker, 1);
         source->since = hub->newest;
@@ -470,7 +400,7 @@ void hub_unsubscribe(struct hub *hub, unsigned worker, struct hub_channel *const
     pthread_mutex_lock(&hub->lock);
     for (size_t i = 0; i < count; i++) {
         channel_count(hub, channels[i], worker, -1);
-        channel_drop_unused(hub, channels[i]);
+        hub_channel_drop_unused(hub, channels[i]);
     }
     pthread_mutex_unlock(&hub->lock);
 }
@@ -518,8 +448,6 @@ void hub_kept(struct hub *hub, const struct hub_source *sources, size_t count, u
     pthread_mutex_unlock(&hub->lock);
 }
 
-/* --- following ---------------------------------------------------------------------------------- */
-
 void hub_rejoin(struct hub *hub, struct hub_source *sources, size_t count, uint64_t now_ms, struct hub_joined *out) {
     struct hub_start start = {.kind = HUB_NONSENSE};
     pthread_mutex_lock(&hub->lock);
@@ -535,243 +463,18 @@ uint32_t hub_epoch(struct hub *hub) {
     return epoch;
 }
 
-/* Nothing is known of what lies before `start`. */
-static void begin_after(struct hub *hub, struct message_id start) {
-    hub->start = hub->newest = start;
-    for (size_t i = 0; i < HUB_FLOORS; i++)
-        hub->floors[i] = start;
-}
-
-static void end_history(struct table_node *node, void *context) {
-    struct hub *hub = context;
-    struct hub_channel *ch = table_entry(node, struct hub_channel, by_name);
-    history_clear(&ch->history, hub->start);
-    channel_drop_unused(hub, ch);
-}
-
-void hub_follow_from(struct hub *hub, struct message_id start) {
-    pthread_mutex_lock(&hub->lock);
-    hub->following = true;
-    begin_after(hub, start);
-    table_each(&hub->channels, end_history, hub);
-    pthread_mutex_unlock(&hub->lock);
-}
-
-int hub_follow(struct hub *hub, struct message *m, struct message_id id, bool own, uint64_t now_ms, uint64_t now_ns) {
-    struct slice name = message_channel(m);
-    uint64_t hash = hub_hash(hub, name);
-    bool wake[hub->workers];
-    int rc = 0;
-
-    m->channel_hash = hash;
-    m->published_ns = now_ns;
-    message_seal(m, id);
-    memset(wake, 0, sizeof wake);
-    pthread_mutex_lock(&hub->lock);
-    struct hub_channel *ch = message_id_after(id, hub->newest) ? channel_open(hub, name, hash) : NULL;
-    if (ch) {
-        m->epoch = hub->epoch;
-        hub->newest = id;
-        hub->published += own;
-        for (unsigned i = 0; i < hub->workers; i++)
-            wake[i] = ch->counts[i] && inbox_put_message(&hub->inboxes[i], m);
-        count_activity(ch, id.ms, now_ms);
-        history_append(&ch->history, m, now_ms);
-        channel_drop_unused(hub, ch);
-    } else if (message_id_after(id, hub->newest)) {
-        rc = -ENOMEM;
-    }
-    pthread_mutex_unlock(&hub->lock);
-
-    message_release(m);
-    for (unsigned i = 0; i < hub->workers; i++) {
-        if (wake[i])
-            hub->ops.wake(hub->ops.context, i);
-    }
-    return rc;
-}
-
-void hub_advance(struct hub *hub, struct message_id id) {
-    pthread_mutex_lock(&hub->lock);
-    hub->newest = message_id_max(hub->newest, id);
-    pthread_mutex_unlock(&hub->lock);
-}
-
-void hub_lose(struct hub *hub, struct message_id up_to) {
-    bool wake[hub->workers];
-    pthread_mutex_lock(&hub->lock);
-    begin_after(hub, up_to);
-    table_each(&hub->channels, end_history, hub);
-    for (unsigned i = 0; i < hub->workers; i++) {
-        struct hub_inbox *inbox = &hub->inboxes[i];
-        inbox->mail.lost = true;
-        wake[i] = !inbox->closed && !atomic_exchange_explicit(&inbox->full, true, memory_order_release);
-    }
-    pthread_mutex_unlock(&hub->lock);
-    for (unsigned i = 0; i < hub->workers; i++) {
-        if (wake[i])
-            hub->ops.wake(hub->ops.context, i);
-    }
-}
-
-void hub_restart(struct hub *hub, struct message_id start, struct task **tasks) {
-    bool wake[hub->workers], refused[hub->workers];
-    pthread_mutex_lock(&hub->lock);
-    hub->epoch++;
-    begin_after(hub, start);
-    table_each(&hub->channels, end_history, hub);
-    for (unsigned i = 0; i < hub->workers; i++) {
-        struct hub_inbox *inbox = &hub->inboxes[i];
-        size_t before = inbox->mail.count;
-        wake[i] = tasks[i] && !inbox->closed && inbox_put(inbox, (struct inbox_item){.task = tasks[i]});
-        refused[i] = tasks[i] && inbox->mail.count == before;
-    }
-    pthread_mutex_unlock(&hub->lock);
-    for (unsigned i = 0; i < hub->workers; i++) {
-        if (wake[i])
-            hub->ops.wake(hub->ops.context, i);
-        if (refused[i])
-            tasks[i]->cancel(tasks[i]);
-    }
-}
-
-size_t hub_take_changes(struct hub *hub, struct hub_change *out, size_t max) {
-    size_t n = 0;
-    pthread_mutex_lock(&hub->lock);
-    while (n < max && !list_empty(&hub->changed)) {
-        struct hub_channel *ch = list_entry(hub->changed.next, struct hub_channel, changed);
-        uint64_t now = subscribers_of(hub, ch);
-        list_unlink(&ch->changed);
-        if (now != ch->told) {
-            struct hub_change *change = &out[n++];
-            change->name_len = ch == hub->all ? 0 : ch->name_len;
-            memcpy(change->name, ch->name, change->name_len);
-            change->by = (int64_t)now - (int64_t)ch->told;
-            ch->told = (uint32_t)now;
-        }
-        channel_drop_unused(hub, ch);
-    }
-    pthread_mutex_unlock(&hub->lock);
-    return n;
-}
-
-static void forget_told(struct table_node *node, void *context) {
-    struct hub *hub = context;
-    struct hub_channel *ch = table_entry(node, struct hub_channel, by_name);
-    ch->told = 0;
-    list_unlink(&ch->changed);
-    list_append(&hub->changed, &ch->changed);
-}
-
-void hub_forget_told(struct hub *hub) {
-    pthread_mutex_lock(&hub->lock);
-    table_each(&hub->channels, forget_told, hub);
-    pthread_mutex_unlock(&hub->lock);
-}
-
-void hub_counts(struct hub *hub, struct slice name, uint64_t *here, uint64_t *told) {
-    *here = *told = 0;
-    uint64_t hash = hub_hash(hub, name);
-    pthread_mutex_lock(&hub->lock);
-    struct hub_channel *ch = channel_find(hub, name, hash);
-    if (ch) {
-        *here = subscribers_of(hub, ch);
-        *told = ch->told;
-    }
-    pthread_mutex_unlock(&hub->lock);
-}
-
 /* --- keeping house ------------------------------------------------------------------------------ */
 
 void hub_sweep(struct hub *hub, uint64_t now_ms) {
     pthread_mutex_lock(&hub->lock);
-    for (size_t i = 0; i < SWEEP_SLOTS && i <= hub->channels.mask; i++) {
+    for (size_t i = 0; i < HUB_SLOTS && i <= hub->channels.mask; i++) {
         struct table_node *node = hub->channels.slots[hub->sweep_at++ & hub->channels.mask];
         while (node) {
             struct hub_channel *ch = table_entry(node, struct hub_channel, by_name);
             node = node->next;
             history_expire(&ch->history, now_ms);
-            channel_drop_unused(hub, ch);
+            hub_channel_drop_unused(hub, ch);
         }
     }
-    pthread_mutex_unlock(&hub->lock);
-}
-
-void hub_channel_stats(struct hub *hub, struct slice name, uint64_t now_ms, struct hub_channel_stats *out) {
-    *out = (struct hub_channel_stats){0};
-    uint64_t hash = hub_hash(hub, name);
-    pthread_mutex_lock(&hub->lock);
-    struct hub_channel *ch = channel_find(hub, name, hash);
-    if (ch) {
-        struct history *h = &ch->history;
-        history_expire(h, now_ms);
-        out->exists = true;
-        out->subscribers = subscribers_of(hub, ch);
-        out->messages = h->count;
-        out->bytes = h->bytes;
-        if (h->count) {
-            out->oldest = history_at(h, 0)->id;
-            out->newest = history_at(h, h->count - 1)->id;
-        }
-    }
-    pthread_mutex_unlock(&hub->lock);
-}
-
-/* What was published lately, a second: the span under way, and as much of the one before as makes a whole one. */
-static double rate_of(struct hub_channel *ch, uint64_t now_ms) {
-    turn_activity(ch, now_ms);
-    double left = 1 - (double)(now_ms % ACTIVITY_MS) / ACTIVITY_MS;
-    return ((double)ch->before * left + (double)ch->recent) * 1000 / ACTIVITY_MS;
-}
-
-static void fill_row(struct hub *hub, struct hub_channel *ch, uint64_t now_ms, struct hub_channel_row *row) {
-    history_expire(&ch->history, now_ms);
-    memcpy(row->name, ch->name, ch->name_len);
-    row->name[ch->name_len] = '\0';
-    row->subscribers = subscribers_of(hub, ch);
-    row->messages = ch->history.count;
-    row->bytes = ch->history.bytes;
-    row->published = ch->published;
-    row->rate = rate_of(ch, now_ms);
-}
-
-/* Appends the channels of one slot. Returns false where they do not all have room behind others: they are for the next batch. */
-static bool list_slot(struct hub *hub, size_t slot, struct slice prefix, uint64_t now_ms, struct hub_channel_row *rows, size_t max, size_t *count) {
-    size_t first = *count;
-    for (struct table_node *node = hub->channels.slots[slot]; node; node = node->next) {
-        struct hub_channel *ch = table_entry(node, struct hub_channel, by_name);
-        if (ch == hub->all || ch->name_len < prefix.len || memcmp(ch->name, prefix.ptr, prefix.len) != 0)
-            continue;
-        if (*count == max) {
-            *count = first ? first : max;
-            return first == 0;
-        }
-        fill_row(hub, ch, now_ms, &rows[(*count)++]);
-    }
-    return true;
-}
-
-int hub_list(struct hub *hub, struct hub_cursor *at, struct slice prefix, uint64_t now_ms, struct hub_channel_row *rows, size_t max,
-             size_t *count) {
-    int rc = 0;
-    *count = 0;
-    pthread_mutex_lock(&hub->lock);
-    if (at->mask && at->mask != hub->channels.mask) {
-        *at = (struct hub_cursor){0};
-        rc = -EAGAIN;
-    }
-    at->mask = hub->channels.mask;
-    for (size_t i = 0; rc == 0 && i < SWEEP_SLOTS && at->slot <= at->mask; i++, at->slot++) {
-        if (!list_slot(hub, at->slot, prefix, now_ms, rows, max, count))
-            break;
-    }
-    at->done = rc == 0 && at->slot > at->mask;
-    pthread_mutex_unlock(&hub->lock);
-    return rc;
-}
-
-void hub_stats(struct hub *hub, struct hub_stats *out) {
-    pthread_mutex_lock(&hub->lock);
-    *out = (struct hub_stats){hub->channels.count - 1, hub->total.messages, hub->total.bytes, hub->published};
     pthread_mutex_unlock(&hub->lock);
 }

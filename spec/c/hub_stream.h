@@ -10,6 +10,8 @@
 
 #include "../../core/history.c"
 #include "../../core/hub.c"
+#include "../../core/hub_follow.c"
+#include "../../core/hub_stats.c"
 #include "../../core/table.c"
 
 enum { NOW = 1000, MIB = 1 << 20 };

@@ -9,6 +9,8 @@
 
 #include "../../core/history.c"
 #include "../../core/hub.c"
+#include "../../core/hub_follow.c"
+#include "../../core/hub_stats.c"
 #include "../../core/table.c"
 
 enum { WORKERS = 3, CHANNELS = 8, STREAMS = 12, MESSAGES = 2500, WAITING = 4000, TASKS = 64 };
