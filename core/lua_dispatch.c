@@ -72,38 +72,11 @@ static void set_route(lua_State *L) {
     lua_request_set_route(L, REQUEST);
 }
 
-/* Asks the on_request hooks; sluice.reject raises. */
-static void ask_hooks(lua_State *L) {
+/* All that comes behind the hooks. */
+static int serve(lua_State *L) {
     struct policy *p = policy_of(L);
-    policy_begin_phase(L, PHASE_ON_REQUEST); /* an error is the end of this coroutine, and of its phases */
-    lua_rawgeti(L, GENERATION, GENERATION_ON_REQUEST);
-    for (int i = 1; lua_rawgeti(L, HOOKS, i) == LUA_TFUNCTION; i++) {
-        lua_pushvalue(L, REQUEST);
-        lua_callk(L, 1, 1, 0, never);
-        if (!lua_isnil(L, -1)) {
-            lua_rawgeti(L, LUA_REGISTRYINDEX, p->runtime_wrong_on_request);
-            lua_pushvalue(L, GENERATION);
-            lua_pushinteger(L, i);
-            lua_pushvalue(L, -4);
-            lua_call(L, 3, 0); /* raises */
-        }
-        lua_pop(L, 1);
-    }
-    lua_settop(L, ROUTE);
-    policy_finish_phase(p);
-}
-
-int lua_dispatch(lua_State *L) {
-    struct routine *r = lua_touserdata(L, 1);
-    struct policy *p = r->policy;
-    struct exchange *x = r->exchange;
-    lua_settop(L, 0);
-    r->request = lua_request_push(L, x);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, r->generation->table);
-    find_route(L, &x->request);
-    set_route(L);
-    ask_hooks(L);
-    x = lua_request_check(L, REQUEST);
+    struct routine *r = p->running;
+    struct exchange *x = lua_request_check(L, REQUEST);
     if (x->refused) {
         lua_answer_error(L, x, x->refused, slice_of(x->refused_text), 0);
         return dispatched(L, LUA_OK, (lua_KContext)r);
@@ -132,4 +105,50 @@ int lua_dispatch(lua_State *L) {
     lua_pushvalue(L, REQUEST);
     lua_callk(L, 1, LUA_MULTRET, (lua_KContext)r, handled); /* what it returns is above the request */
     return handled(L, LUA_OK, (lua_KContext)r);
+}
+
+/* Takes what hook number `i` has returned: nothing, or it is raised what is wrong with it. */
+static void check_hook(lua_State *L, lua_Integer i) {
+    if (!lua_isnil(L, -1)) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, policy_of(L)->runtime_wrong_on_request);
+        lua_pushvalue(L, GENERATION);
+        lua_pushinteger(L, i);
+        lua_pushvalue(L, -4);
+        lua_call(L, 3, 0); /* raises */
+    }
+    lua_pop(L, 1);
+}
+
+static int hook_returned(lua_State *L, int status, lua_KContext i);
+
+/* Asks the on_request hooks from number `i` on, then goes on; sluice.reject raises. A hook may wait, for the log's answer. */
+static int ask_hooks(lua_State *L, lua_Integer i) {
+    for (; lua_rawgeti(L, HOOKS, i) == LUA_TFUNCTION; i++) {
+        lua_pushvalue(L, REQUEST);
+        lua_callk(L, 1, 1, (lua_KContext)i, hook_returned);
+        check_hook(L, i);
+    }
+    lua_settop(L, ROUTE);
+    policy_finish_phase(policy_of(L));
+    return serve(L);
+}
+
+/* A hook that has waited. */
+static int hook_returned(lua_State *L, int status, lua_KContext i) {
+    (void)status;
+    check_hook(L, (lua_Integer)i);
+    return ask_hooks(L, (lua_Integer)i + 1);
+}
+
+int lua_dispatch(lua_State *L) {
+    struct routine *r = lua_touserdata(L, 1);
+    struct exchange *x = r->exchange;
+    lua_settop(L, 0);
+    r->request = lua_request_push(L, x);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, r->generation->table);
+    find_route(L, &x->request);
+    set_route(L);
+    policy_begin_phase(L, PHASE_ON_REQUEST); /* an error is the end of this coroutine, and of its phases */
+    lua_rawgeti(L, GENERATION, GENERATION_ON_REQUEST);
+    return ask_hooks(L, 1);
 }

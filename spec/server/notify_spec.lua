@@ -74,7 +74,7 @@ describe("a service manager", function()
       package.path, package.cpath = arg[1], arg[2]
       local server = assert(require("sluice").start{ listen = "127.0.0.1:0", workers = 1, log = { level = "error" } })
       server:stop{ drain = 0 }
-    ]], "/dev/null", package.path, package.cpath }, { env = { NOTIFY_SOCKET = path } })
+    ]], "/dev/null", package.path, package.cpath }, { env = { NOTIFY_SOCKET = path }, preload = os.getenv("SLUICE_PRELOAD") })
     assert.equal(0, status)
     sock:settimeout(0)
     assert.is_nil(sock:receive(4096))
