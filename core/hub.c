@@ -156,7 +156,7 @@ bool hub_inbox_put(struct hub_inbox *inbox, struct inbox_item item) {
     if (!inbox_reserve(mail))
         return false;
     mail->items[mail->count++] = item;
-    return !atomic_exchange_explicit(&inbox->full, true, memory_order_release);
+    return hub_inbox_fill(inbox);
 }
 
 bool hub_inbox_put_message(struct hub_inbox *inbox, struct message *m) {
@@ -174,7 +174,14 @@ bool hub_inbox_put_message(struct hub_inbox *inbox, struct message *m) {
         message_release(m);
     }
     mail->overflowed = true;
-    return !atomic_exchange_explicit(&inbox->full, true, memory_order_release);
+    return hub_inbox_fill(inbox);
+}
+
+void hub_wake(struct hub *hub, const bool *wake) {
+    for (unsigned i = 0; i < hub->workers; i++) {
+        if (wake[i])
+            hub->ops.wake(hub->ops.context, i);
+    }
 }
 
 static struct message_id next_id(struct hub *hub, uint64_t now_ms) {
@@ -248,9 +255,8 @@ int hub_post_all(struct hub *hub, struct task **tasks) {
         wake[i] = !refused[i] && hub_inbox_put(&hub->inboxes[i], (struct inbox_item){.task = tasks[i]});
     }
     pthread_mutex_unlock(&hub->lock);
+    hub_wake(hub, wake);
     for (unsigned i = 0; i < hub->workers; i++) {
-        if (wake[i])
-            hub->ops.wake(hub->ops.context, i);
         if (refused[i])
             tasks[i]->cancel(tasks[i]);
     }

@@ -4,13 +4,6 @@
 
 #include "hub_private.h"
 
-/* Nothing is known of what lies before `start`. */
-static void begin_after(struct hub *hub, struct message_id start) {
-    hub->start = hub->newest = start;
-    for (size_t i = 0; i < HUB_FLOORS; i++)
-        hub->floors[i] = start;
-}
-
 static void end_history(struct table_node *node, void *context) {
     struct hub *hub = context;
     struct hub_channel *ch = table_entry(node, struct hub_channel, by_name);
@@ -18,11 +11,18 @@ static void end_history(struct table_node *node, void *context) {
     hub_channel_drop_unused(hub, ch);
 }
 
+/* Nothing is known of what lies before `start`, and nothing kept of it. */
+static void begin_after(struct hub *hub, struct message_id start) {
+    hub->start = hub->newest = start;
+    for (size_t i = 0; i < HUB_FLOORS; i++)
+        hub->floors[i] = start;
+    table_each(&hub->channels, end_history, hub);
+}
+
 void hub_follow_from(struct hub *hub, struct message_id start) {
     pthread_mutex_lock(&hub->lock);
     hub->following = true;
     begin_after(hub, start);
-    table_each(&hub->channels, end_history, hub);
     pthread_mutex_unlock(&hub->lock);
 }
 
@@ -53,10 +53,7 @@ int hub_follow(struct hub *hub, struct message *m, struct message_id id, bool ow
     pthread_mutex_unlock(&hub->lock);
 
     message_release(m);
-    for (unsigned i = 0; i < hub->workers; i++) {
-        if (wake[i])
-            hub->ops.wake(hub->ops.context, i);
-    }
+    hub_wake(hub, wake);
     return rc;
 }
 
@@ -70,17 +67,13 @@ void hub_lose(struct hub *hub, struct message_id up_to) {
     bool wake[hub->workers];
     pthread_mutex_lock(&hub->lock);
     begin_after(hub, up_to);
-    table_each(&hub->channels, end_history, hub);
     for (unsigned i = 0; i < hub->workers; i++) {
         struct hub_inbox *inbox = &hub->inboxes[i];
         inbox->mail.lost = true;
-        wake[i] = !inbox->closed && !atomic_exchange_explicit(&inbox->full, true, memory_order_release);
+        wake[i] = !inbox->closed && hub_inbox_fill(inbox);
     }
     pthread_mutex_unlock(&hub->lock);
-    for (unsigned i = 0; i < hub->workers; i++) {
-        if (wake[i])
-            hub->ops.wake(hub->ops.context, i);
-    }
+    hub_wake(hub, wake);
 }
 
 void hub_restart(struct hub *hub, struct message_id start, struct task **tasks) {
@@ -88,7 +81,6 @@ void hub_restart(struct hub *hub, struct message_id start, struct task **tasks) 
     pthread_mutex_lock(&hub->lock);
     hub->epoch++;
     begin_after(hub, start);
-    table_each(&hub->channels, end_history, hub);
     for (unsigned i = 0; i < hub->workers; i++) {
         struct hub_inbox *inbox = &hub->inboxes[i];
         size_t before = inbox->mail.count;
@@ -96,9 +88,8 @@ void hub_restart(struct hub *hub, struct message_id start, struct task **tasks) 
         refused[i] = tasks[i] && inbox->mail.count == before;
     }
     pthread_mutex_unlock(&hub->lock);
+    hub_wake(hub, wake);
     for (unsigned i = 0; i < hub->workers; i++) {
-        if (wake[i])
-            hub->ops.wake(hub->ops.context, i);
         if (refused[i])
             tasks[i]->cancel(tasks[i]);
     }

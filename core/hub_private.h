@@ -79,4 +79,12 @@ void hub_channel_count_activity(struct hub_channel *ch, uint64_t at_ms, uint64_t
 bool hub_inbox_put(struct hub_inbox *inbox, struct inbox_item item);
 bool hub_inbox_put_message(struct hub_inbox *inbox, struct message *m);
 
+/* Something is in the inbox: returns true where it was empty. */
+static inline bool hub_inbox_fill(struct hub_inbox *inbox) {
+    return !atomic_exchange_explicit(&inbox->full, true, memory_order_release);
+}
+
+/* Wakes the workers that `wake` marks. The one function here that is called without the lock. */
+void hub_wake(struct hub *hub, const bool *wake);
+
 #endif
